@@ -1,0 +1,68 @@
+"""Settings of an ensemble: its models, their test-time views, fusion and clean-up."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sartorius.config.fusion import FusionSettings, MasksSettings, PostprocessSettings
+from sartorius.config.reading import FrozenSettings, read_settings
+
+Flip = Literal["none", "horizontal", "vertical", "rotate180"]
+
+
+class ViewSettings(FrozenSettings):
+    """One test-time view: the image flipped, then resized by `scale`."""
+
+    flip: Flip = Field("none", description="Which way the image is turned before the model sees it.")
+    scale: Annotated[float, Field(ge=0.25, le=4)] = Field(
+        1.0, description="Resize factor on top of the model's own `input_scale`."
+    )
+
+    @property
+    def name(self) -> str:
+        """Short text that is unique in an ensemble, used in `Cells.sources` and folder names: `horizontal_x1.25`."""
+        return self.flip if self.scale == 1 else f"{self.flip}_x{self.scale:g}"
+
+
+class MemberSettings(FrozenSettings):
+    """One model of an ensemble."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+        description="Short name, unique in the ensemble; part of `Cells.sources` and of folder names."
+    )
+    model: str = Field(description="Model settings file, relative to the ensemble file.")
+    weights: str = Field(
+        description="Trained weights (.safetensors or a run's .pth), relative to the ensemble file."
+    )
+    weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of this model's votes in fusion.")
+
+
+class EnsembleSettings(FrozenSettings):
+    """Models, views, fusion and clean-up of one ensemble file."""
+
+    members: Annotated[tuple[MemberSettings, ...], Field(min_length=1)]
+    views: Annotated[tuple[ViewSettings, ...], Field(min_length=1)] = (ViewSettings(),)
+    fusion: FusionSettings = Field(default_factory=MasksSettings)
+    postprocess: PostprocessSettings = Field(default_factory=PostprocessSettings)
+    note: str = Field("", description="Where these settings come from.")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (
+            ("members", [member.name for member in self.members]),
+            ("views", [view.name for view in self.views]),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{what} must have different names, got {', '.join(names)}")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """`member/view` for every prediction of the ensemble, in the order of the file."""
+        return tuple(f"{member.name}/{view.name}" for member in self.members for view in self.views)
+
+
+def load_ensemble_settings(path: Path) -> EnsembleSettings:
+    """The ensemble of a YAML file; raises UserError naming file and key."""
+    return read_settings(path, EnsembleSettings)

@@ -1,0 +1,44 @@
+"""Settings with one value for each cell type."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sartorius.errors import UserError
+
+#: Key for the types that a mapping does not name.
+DEFAULT = "default"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Pixels = Annotated[int, Field(ge=0)]
+
+FractionPerType = Fraction | Annotated[dict[str, Fraction], Field(min_length=1)]
+PixelsPerType = Pixels | Annotated[dict[str, Pixels], Field(min_length=1)]
+
+
+def value_for(setting: float | dict[str, float] | dict[str, int], cell_type: str) -> float:
+    """The value of a per-type setting for one cell type; a plain number holds for all types.
+
+    Raises UserError if the mapping names neither the type nor `default`.
+    """
+    if not isinstance(setting, dict):
+        return setting
+    if cell_type in setting:
+        return setting[cell_type]
+    if DEFAULT in setting:
+        return setting[DEFAULT]
+    raise UserError(
+        f"no value for cell type {cell_type!r}: the setting names {', '.join(sorted(setting))}; "
+        f"add {cell_type!r} or {DEFAULT!r}"
+    )
+
+
+def values_for(
+    setting: float | dict[str, float] | dict[str, int], cell_types: NDArray[np.str_] | Sequence[str]
+) -> NDArray[np.float64]:
+    """The value of a per-type setting for each row, shape (N,)."""
+    types, rows = np.unique(np.asarray(cell_types, dtype=np.str_), return_inverse=True)
+    return np.array([value_for(setting, str(name)) for name in types], dtype=np.float64)[rows]
