@@ -187,7 +187,9 @@ def areas_px(rles: Sequence[CocoRle]) -> NDArray[np.int64]:
     """The number of pixels of each mask, shape (N,)."""
     if not rles:
         return np.zeros(0, dtype=np.int64)
-    return np.asarray(coco_mask.area([_as_dict(rle) for rle in rles]), dtype=np.int64)
+    # pycocotools 2.0 writes the number of masks into a uint8 on the way, which numpy 2 refuses above 255
+    parts = [rles[first : first + 255] for first in range(0, len(rles), 255)]
+    return np.concatenate([coco_mask.area([_as_dict(rle) for rle in part]) for part in parts]).astype(np.int64)
 
 
 def boxes_xyxy(rles: Sequence[CocoRle]) -> NDArray[np.float32]:
