@@ -33,6 +33,7 @@ def synthetic_image(
         raise ValueError(f"density is {density}, expected 0 or more")
     scene = Scene(cell_type, size_hw, rng)
     scene.add_cells(density)
+    scene.add_loose_threads()
     scene.add_debris()
     image = photograph(scene.whole_phase(), rng)
     masks = [coco_from_crop(crop, size_hw) for crop in scene.crops]

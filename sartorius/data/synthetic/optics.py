@@ -43,12 +43,12 @@ def photograph(phase: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _background(size_hw: tuple[int, int], rng: np.random.Generator) -> Field:
-    """Uneven light of about one grey level, stripes of up to two, camera noise of about one and a half."""
+    """Uneven light of about one grey level, stripes of up to one, camera noise of about one."""
     rows, cols = np.indices(size_hw, dtype=np.float32)
     angle, period_px = rng.uniform(0, np.pi), rng.uniform(3.5, 6)
     across = cols * np.float32(np.cos(angle)) + rows * np.float32(np.sin(angle))
     stripes = np.sin(across * np.float32(2 * np.pi / period_px) + 2 * smooth_noise(size_hw, 40, rng))
-    stripes *= rng.uniform(0, 0.7) * np.clip(1 + smooth_noise(size_hw, 50, rng), 0, 2)
+    stripes *= rng.uniform(0, 0.5) * np.clip(1 + smooth_noise(size_hw, 50, rng), 0, 2)
     noise = cv2.GaussianBlur(rng.standard_normal(size_hw, dtype=np.float32), (0, 0), 0.5)
     light = rng.uniform(0.5, 1.5) * smooth_noise(size_hw, 160, rng)
-    return np.asarray(light + stripes + rng.uniform(1.5, 2.6) * noise, dtype=np.float32)
+    return np.asarray(light + stripes + rng.uniform(1.3, 2.3) * noise, dtype=np.float32)

@@ -12,9 +12,13 @@ OUTLINE_POINTS = 180
 
 
 class Outline(NamedTuple):
-    """A closed polygon around (0, 0) and the points where it is drawn out, with the directions they point in."""
+    """A closed polygon around (0, 0), the arms that belong to it as closed polygons too, and its tips.
+
+    tips_xy, tip_angles_rad: the points where the body is drawn out, and the directions they point in.
+    """
 
     points_xy: Points
+    arms_xy: tuple[Points, ...]
     tips_xy: Points
     tip_angles_rad: NDArray[np.float64]
 
@@ -37,7 +41,11 @@ def body_outline(body: Body, rng: np.random.Generator) -> Outline:
     bent, bent_tips = (_bent(p, sag, half_length) for p in (points, tips))
     turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) * scale
     directions = bent_tips @ turned
-    return Outline(bent @ turned, directions, np.arctan2(directions[:, 1], directions[:, 0]))
+    tip_angles = np.arctan2(directions[:, 1], directions[:, 0])
+    arms = tuple(
+        _arm(body, 0.8 * tip, float(angle), rng) for tip, angle in zip(directions, tip_angles, strict=True)
+    )
+    return Outline(bent @ turned, arms if body.arm_px[1] else (), directions, tip_angles)
 
 
 def neurite_path(
@@ -51,6 +59,15 @@ def neurite_path(
     drift = rng.normal(0, wiggle / 4)
     angles = angle_rad + np.cumsum(rng.normal(drift, wiggle, steps))
     return np.vstack([start_xy, start_xy + np.cumsum(_polar(np.full(steps, 4.0), angles), axis=0)])
+
+
+def _arm(body: Body, start_xy: Points, angle_rad: float, rng: np.random.Generator) -> Points:
+    """A ribbon that leaves a tip, wanders and gets narrower, as a closed polygon."""
+    path = neurite_path(start_xy, angle_rad, rng.uniform(*body.arm_px), 0.12, rng)
+    along = np.gradient(path, axis=0)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.linalg.norm(along, axis=1, keepdims=True)
+    half_width_px = np.linspace(rng.uniform(1.6, 3.0), 0.9, len(path))[:, None]
+    return np.vstack([path + half_width_px * across, (path - half_width_px * across)[::-1]])
 
 
 def _corner_angles(count: int, aspect: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -83,7 +100,7 @@ def _radii(
         radii += (
             rng.uniform(*body.reach) * long_axis * np.exp(-away / rng.uniform(0.12, 0.3) * short_axis**-0.5)
         )
-    return radii
+    return np.asarray(radii)
 
 
 def _bent(points_xy: Points, sag: float, half_length: float) -> Points:

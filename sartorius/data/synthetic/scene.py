@@ -53,15 +53,17 @@ class Scene:
         outline = body_outline(body, self.rng)
         for _ in range(TRIES):
             place_xy = self._place()
-            crop = _filled(outline.points_xy + place_xy, self.size_hw)
+            if self.taken[int(place_xy[1]), int(place_xy[0])]:
+                continue
+            parts = [part + place_xy for part in (outline.points_xy, *outline.arms_xy)]
+            crop = _filled(parts, self.size_hw)
             window = _window(crop)
-            pixels = crop.pixels & ~self.taken[window]
+            pixels = _largest_piece(crop.pixels & ~self.taken[window])
             if pixels.sum() < max(SMALLEST_CELL_PX, (1 - MAX_TAKEN) * crop.pixels.sum()):
                 continue
-            pixels = _largest_piece(pixels)
             self.taken[window] |= pixels
             self.crops.append(Crop(crop.row, crop.col, pixels))
-            self._add_body(body, window, pixels, place_xy)
+            self._add_body(body, window, pixels)
             self._add_neurites(body, outline, place_xy)
             return
 
@@ -70,9 +72,7 @@ class Scene:
         row, col = divmod(min(spot, len(self._likelihood) - 1), self.size_hw[1])
         return np.array([col, row]) + self.rng.uniform(0, 1, 2)
 
-    def _add_body(
-        self, body: Body, window: tuple[slice, slice], pixels: NDArray[np.bool_], place_xy: Points
-    ) -> None:
+    def _add_body(self, body: Body, window: tuple[slice, slice], pixels: NDArray[np.bool_]) -> None:
         """A rim that is brighter than nothing, then a plateau that rises to the middle; grain and a nucleus on top."""
         depth_px = cv2.distanceTransform(np.pad(pixels, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
         profile = np.where(pixels, np.interp(depth_px, *RIM), 0).astype(np.float32)
@@ -107,10 +107,17 @@ class Scene:
                 angle = float(np.arctan2(start[1], start[0]))
             short, long = body.neurite_px
             length_px = short + (long - short) * self.rng.uniform() ** 2
-            path = neurite_path(
-                start * 0.9 + place_xy, angle, length_px, self.rng.uniform(0.05, 0.3), self.rng
-            )
+            wiggle = self.rng.uniform(*self.look.wiggle_rad)
+            path = neurite_path(start * 0.9 + place_xy, angle, length_px, wiggle, self.rng)
             self._draw_thread(path, self.rng.uniform(*self.look.neurite_thickness))
+
+    def add_loose_threads(self) -> None:
+        """Long faint threads whose cells lie elsewhere."""
+        share = self.size_hw[0] * self.size_hw[1] / STANDARD_AREA_PX
+        for _ in range(int(self.rng.poisson(self.look.loose_threads * share * self.growth**2))):
+            length_px, angle = self.rng.uniform(40, 300), self.rng.uniform(0, 2 * np.pi)
+            path = neurite_path(self._place(), angle, length_px, self.look.wiggle_rad[0], self.rng)
+            self._draw_thread(path, 0.6 * self.rng.uniform(*self.look.neurite_thickness))
 
     def _draw_thread(self, path_xy: Points, thickness: float) -> None:
         root = max(2, len(path_xy) // 4)
@@ -156,13 +163,15 @@ class Scene:
         return np.asarray(self.phase + np.where(self.taken, 0.3, 1.0) * threads, dtype=np.float32)
 
 
-def _filled(points_xy: Points, size_hw: tuple[int, int]) -> Crop:
-    """The pixels inside a polygon, cut at the image's border."""
-    left, top = np.floor(points_xy.min(axis=0)).astype(int) - 1
-    right, bottom = np.ceil(points_xy.max(axis=0)).astype(int) + 2
+def _filled(polygons_xy: list[Points], size_hw: tuple[int, int]) -> Crop:
+    """The pixels inside any of some polygons, cut at the image's border."""
+    together = np.vstack(polygons_xy)
+    left, top = np.floor(together.min(axis=0)).astype(int) - 1
+    right, bottom = np.ceil(together.max(axis=0)).astype(int) + 2
     canvas = np.zeros((bottom - top, right - left), dtype=np.uint8)
-    points = np.rint((points_xy - (left, top)) * 2**SHIFT).astype(np.int32)
-    cv2.fillPoly(canvas, [points], 255, cv2.LINE_AA, SHIFT)
+    for polygon in polygons_xy:
+        points = np.rint((polygon - (left, top)) * 2**SHIFT).astype(np.int32)
+        cv2.fillPoly(canvas, [points], 255, cv2.LINE_AA, SHIFT)
     row, col = max(0, -top), max(0, -left)
     inside = canvas[row : max(0, size_hw[0] - top), col : max(0, size_hw[1] - left)]
     return Crop(top + row, left + col, inside > 127)
