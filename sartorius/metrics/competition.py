@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells
-from sartorius.errors import UserError
+from sartorius.metrics.images import refuse_mismatches
 from sartorius.metrics.matching import COUNTS, THRESHOLDS, Counts, Variant, hits
+from sartorius.overlap import overlapping
 
 #: The type of an image in which nothing is annotated.
 NO_TYPE = "none"
@@ -110,7 +111,7 @@ def evaluate(
     Raises UserError if there is no image to score, or a prediction is of an image that `truth` does not have, or of
     another size.
     """
-    _refuse_mismatches(predictions, truth)
+    refuse_mismatches(predictions, truth)
     counts = [
         _counts(predictions[image_id], cells, variant) if image_id in predictions else _missed(cells)
         for image_id, cells in truth.items()
@@ -137,6 +138,16 @@ def image_type(truth: Cells) -> str:
     return str(names[np.argmax(numbers)]) if len(names) else NO_TYPE
 
 
+def images_with_overlap(predictions: Mapping[str, Cells]) -> list[str]:
+    """The ids of the images in which predictions share pixels, which the competition refuses; in input order."""
+    return [image_id for image_id, cells in predictions.items() if _overlap(cells)]
+
+
+def _overlap(cells: Cells) -> bool:
+    pairs = overlapping(cells, cells)
+    return bool(np.any(pairs.rows_a != pairs.rows_b))
+
+
 def _counts(predicted: Cells, truth: Cells, variant: Variant) -> Counts:
     return COUNTS[variant](hits(predicted, truth))
 
@@ -155,21 +166,3 @@ def _precision(counts: Counts, true_cells: NDArray[np.int64]) -> Floats:
     precision = np.broadcast_to(true_cells == 0, total.shape).astype(np.float64)
     np.divide(counts.true_positives, total, out=precision, where=total > 0)
     return precision
-
-
-def _refuse_mismatches(predictions: Mapping[str, Cells], truth: Mapping[str, Cells]) -> None:
-    if not truth:
-        raise UserError("expected at least one image with truth to score, got none")
-    unknown = sorted(set(predictions) - set(truth))
-    if unknown:
-        raise UserError(
-            f"the truth has no image {', '.join(unknown[:3])}"
-            + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
-            + f" of the predictions; it has {len(truth)} images: score predictions against the truth of their images"
-        )
-    for image_id, cells in predictions.items():
-        if cells.size_hw != truth[image_id].size_hw:
-            raise UserError(
-                f"{image_id}: predictions are for {cells.size_hw[0]} x {cells.size_hw[1]} px (height x width), "
-                f"the truth is {truth[image_id].size_hw[0]} x {truth[image_id].size_hw[1]} px"
-            )

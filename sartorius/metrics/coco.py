@@ -1,0 +1,168 @@
+"""COCO average precision of masks or boxes at any detection cap, by size, counted by faster-coco-eval.
+
+COCO's rules differ from the competition's: cells are ranked by score over all images, an IoU equal to the threshold is
+a hit, and each image's detections beyond the cap are left out. pycocotools' default cap of 100 is far too low here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
+
+from sartorius.cells import Cells
+from sartorius.metrics.images import refuse_mismatches
+
+Shape = Literal["mask", "box"]
+IOU_TYPES: dict[Shape, str] = {"mask": "segm", "box": "bbox"}
+
+#: One shsy5y image has 790 cells.
+MAX_DETECTIONS = 1000
+LARGEST_PX = 10**10
+
+
+class SizeBounds(NamedTuple):
+    """Small cells have at most `small_px` pixels, large ones at least `large_px`, medium ones lie between.
+
+    A cell of exactly that many pixels counts on both sides of the bound, as in COCO.
+    """
+
+    small_px: int
+    large_px: int
+
+
+COCO_SIZES = SizeBounds(32**2, 96**2)
+
+
+@dataclass(frozen=True)
+class CocoScore:
+    """COCO figures in [0, 1] at one detection cap; None where there is no true cell to count.
+
+    ap: mean over IoU .50, .55, …, .95; ap50, ap75: at one IoU; ap_small, ap_medium, ap_large: by area of the true cell.
+    recall: mean over IoU of the share of true cells found, COCO's AR.
+    """
+
+    shape: Shape
+    max_detections: int
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    recall: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that the json module writes."""
+        return asdict(self)
+
+
+def coco_ap(
+    predictions: Mapping[str, Cells],
+    truth: Mapping[str, Cells],
+    shape: Shape,
+    max_detections: int = MAX_DETECTIONS,
+    sizes: SizeBounds = COCO_SIZES,
+) -> CocoScore:
+    """The COCO figures over the images of `truth`, cell types ignored as in the competition.
+
+    For figures per type pass the images of one type: an image of this data holds one. Boxes are the masks' tight ones.
+    Raises UserError for predictions of images that `truth` does not have or of another size.
+    """
+    return coco_aps(predictions, truth, shape, (max_detections,), sizes)[0]
+
+
+def coco_aps(
+    predictions: Mapping[str, Cells],
+    truth: Mapping[str, Cells],
+    shape: Shape,
+    caps: tuple[int, ...],
+    sizes: SizeBounds = COCO_SIZES,
+) -> list[CocoScore]:
+    """One `CocoScore` for each of the ascending detection caps, counted in one pass; see `coco_ap`."""
+    refuse_mismatches(predictions, truth)
+    if not caps or list(caps) != sorted(set(caps)) or caps[0] < 1:
+        raise ValueError(f"caps must be ascending whole numbers from 1, got {caps}")
+    evaluator = COCOeval_faster(
+        _dataset(truth, truth, shape, scored=False),
+        _dataset(predictions, truth, shape, scored=True),
+        IOU_TYPES[shape],
+        ranges={
+            "small": [0, sizes.small_px],
+            "medium": [sizes.small_px, sizes.large_px],
+            "large": [sizes.large_px, LARGEST_PX],
+        },
+    )
+    evaluator.params.maxDets = list(caps)
+    evaluator.evaluate()
+    evaluator.accumulate()
+    # (IoU, recall, category, size, cap) and (IoU, category, size, cap)
+    precision, recall = (np.asarray(evaluator.eval[name]) for name in ("precision", "recall"))
+    return [
+        _score(shape, cap, precision[:, :, 0, :, place], recall[:, 0, 0, place])
+        for place, cap in enumerate(caps)
+    ]
+
+
+def _score(shape: Shape, cap: int, precision: NDArray[Any], recall: NDArray[Any]) -> CocoScore:
+    return CocoScore(
+        shape=shape,
+        max_detections=cap,
+        ap=_mean(precision[:, :, 0]),
+        ap50=_mean(precision[0, :, 0]),
+        ap75=_mean(precision[5, :, 0]),
+        ap_small=_mean(precision[:, :, 1]),
+        ap_medium=_mean(precision[:, :, 2]),
+        ap_large=_mean(precision[:, :, 3]),
+        recall=_mean(recall),
+    )
+
+
+def _mean(figures: NDArray[Any]) -> float | None:
+    """COCO writes -1 where there is nothing to count."""
+    counted = figures[figures > -1]
+    return float(counted.mean()) if counted.size else None
+
+
+def _dataset(cells: Mapping[str, Cells], truth: Mapping[str, Cells], shape: Shape, scored: bool) -> COCO:
+    """Cells as COCO annotations of one category, ids from 1 (0 means unmatched to the evaluator)."""
+    annotations: list[dict[str, Any]] = []
+    for number, image_id in enumerate(truth, start=1):
+        if image_id in cells:
+            annotations += _annotations(cells[image_id], number, len(annotations) + 1, shape, scored)
+    dataset = COCO()
+    dataset.dataset = {
+        "images": [
+            {"id": number, "height": image.size_hw[0], "width": image.size_hw[1]}
+            for number, image in enumerate(truth.values(), start=1)
+        ],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": annotations,
+    }
+    dataset.createIndex()
+    return dataset
+
+
+def _annotations(
+    cells: Cells, image_number: int, first_id: int, shape: Shape, scored: bool
+) -> list[dict[str, Any]]:
+    boxes_xywh = cells.boxes_xyxy.astype(np.float64)
+    boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
+    # pycocotools sizes a detected box by its own area, true cells and detected masks by their pixels.
+    areas = boxes_xywh[:, 2] * boxes_xywh[:, 3] if scored and shape == "box" else cells.areas_px
+    columns = zip(cells.masks, boxes_xywh.tolist(), areas.tolist(), cells.scores.tolist(), strict=True)
+    return [
+        {
+            "id": first_id + row,
+            "image_id": image_number,
+            "category_id": 1,
+            "segmentation": {"size": list(mask.size_hw), "counts": mask.counts},
+            "bbox": box,
+            "area": float(area),
+            "iscrowd": 0,
+            "score": score,
+        }
+        for row, (mask, box, area, score) in enumerate(columns)
+    ]

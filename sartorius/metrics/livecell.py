@@ -1,0 +1,90 @@
+"""The protocol of LIVECell: AP at several detection caps, its own cell sizes, and the average false negative ratio.
+
+The paper's text and the evaluation that made its published figures disagree on sizes and cap; both are here by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+from sartorius.cells import Cells
+from sartorius.metrics.coco import CocoScore, Shape, SizeBounds, coco_aps
+from sartorius.metrics.competition import image_type
+
+ConventionName = Literal["evaluation", "paper"]
+
+
+class Convention(NamedTuple):
+    """Detection caps in ascending order and the bounds between small, medium and large cells."""
+
+    caps: tuple[int, int, int]
+    sizes: SizeBounds
+
+
+#: `evaluation`: the published evaluation script and so the published figures. `paper`: the text of the paper.
+CONVENTIONS: dict[ConventionName, Convention] = {
+    "evaluation": Convention((100, 500, 2000), SizeBounds(324, 961)),
+    "paper": Convention((100, 500, 3000), SizeBounds(500, 1500)),
+}
+
+
+@dataclass(frozen=True)
+class LivecellScore:
+    """Figures of one set of images under one convention.
+
+    images, cells: how many images and true cells are scored.
+    at_caps: COCO figures at each detection cap, ascending; the last is the one to quote.
+    afnr: average false negative ratio, the mean over IoU .50, …, .95 of 1 - recall at the last cap; None without cells.
+    """
+
+    images: int
+    cells: int
+    at_caps: tuple[CocoScore, ...]
+    afnr: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that the json module writes."""
+        return asdict(self)
+
+
+def livecell_score(
+    predictions: Mapping[str, Cells],
+    truth: Mapping[str, Cells],
+    shape: Shape = "mask",
+    convention: ConventionName = "evaluation",
+) -> LivecellScore:
+    """The figures over all images of `truth`, cell lines ignored.
+
+    Raises UserError for predictions of images that `truth` does not have or of another size.
+    """
+    caps, sizes = CONVENTIONS[convention]
+    scores = coco_aps(predictions, truth, shape, caps, sizes)
+    recall = scores[-1].recall
+    return LivecellScore(
+        images=len(truth),
+        cells=sum(len(cells) for cells in truth.values()),
+        at_caps=tuple(scores),
+        afnr=None if recall is None else 1 - recall,
+    )
+
+
+def livecell_table(
+    predictions: Mapping[str, Cells],
+    truth: Mapping[str, Cells],
+    shape: Shape = "mask",
+    convention: ConventionName = "evaluation",
+) -> dict[str, LivecellScore]:
+    """The figures of each cell line by name, the line of an image being the type of its true cells, and of "all"."""
+    lines: dict[str, dict[str, Cells]] = {}
+    for image_id, cells in truth.items():
+        lines.setdefault(image_type(cells), {})[image_id] = cells
+    parts = {line: lines[line] for line in sorted(lines)} | {"all": dict(truth)}
+    return {
+        name: livecell_score(
+            {image_id: predictions[image_id] for image_id in part if image_id in predictions},
+            part,
+            shape,
+            convention,
+        )
+        for name, part in parts.items()
+    }

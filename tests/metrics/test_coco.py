@@ -1,0 +1,150 @@
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from drawing import cell, cells
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from sartorius.cells import Cells, no_cells
+from sartorius.errors import UserError
+from sartorius.metrics.coco import SizeBounds, coco_ap, coco_aps
+from sartorius.rle import coco_from_dense
+
+
+def test_every_cell_found_exactly_gives_one_everywhere_it_is_defined():
+    truth = {"a": cells(cell("##.."), cell("..##"))}
+    score = coco_ap(truth, truth, "mask")
+    assert (score.ap, score.ap50, score.ap75, score.ap_small, score.recall) == (1, 1, 1, 1, 1)
+    assert (score.ap_medium, score.ap_large) == (None, None)
+
+
+def test_an_iou_of_exactly_one_half_is_a_hit_for_coco():
+    score = coco_ap({"a": cell("##..")}, {"a": cell("####")}, "mask")
+    assert (score.ap50, score.ap75, score.ap) == (1, 0, pytest.approx(0.1))
+
+
+def test_boxes_and_masks_are_scored_apart():
+    # Two triangles that share the box but hardly a pixel.
+    found, truth = {"a": cell("#..", "##.", "###")}, {"a": cell("###", ".##", "..#")}
+    assert coco_ap(found, truth, "box").ap == 1
+    assert coco_ap(found, truth, "mask").ap == 0
+
+
+def test_a_low_detection_cap_leaves_out_the_less_sure_cells():
+    parts = [cell("." * k + "#" + "." * (9 - k), score=1 - k / 20) for k in range(10)]
+    truth = {"a": cells(*parts)}
+    few, all_of_them = coco_aps(truth, truth, "mask", (5, 10))
+    assert (few.recall, all_of_them.recall) == (0.5, 1)
+    assert few.ap < 0.52
+    assert all_of_them.ap == 1
+
+
+def test_a_sure_false_positive_costs_more_than_an_unsure_one():
+    truth = {"a": cell("##..")}
+    unsure = {"a": cells(cell("##..", score=0.9), cell("..##", score=0.1))}
+    sure = {"a": cells(cell("##..", score=0.1), cell("..##", score=0.9))}
+    assert coco_ap(unsure, truth, "mask").ap == pytest.approx(1)
+    assert coco_ap(sure, truth, "mask").ap == pytest.approx(0.5)
+
+
+def test_sizes_are_those_of_the_true_cells_under_the_bounds_given():
+    truth = {"a": cells(cell("#........"), cell("..###...."), cell("......###"))}
+    found = {"a": truth["a"][:2]}
+    score = coco_ap(found, truth, "mask", sizes=SizeBounds(2, 4))
+    assert (score.ap_small, score.ap_large) == (1, None)
+    assert score.ap_medium == pytest.approx(51 / 101)
+
+
+def test_no_prediction_at_all_scores_zero():
+    score = coco_ap({}, {"a": cell("##..")}, "mask")
+    assert (score.ap, score.ap50, score.recall) == (0, 0, 0)
+
+
+def test_no_true_cell_at_all_leaves_nothing_to_count():
+    score = coco_ap({"a": cell("##..")}, {"a": no_cells("a", (1, 4))}, "mask")
+    assert (score.ap, score.ap50, score.recall) == (None, None, None)
+
+
+def test_predictions_of_an_unknown_image_are_refused():
+    with pytest.raises(UserError, match="no image other"):
+        coco_ap({"other": cell("##..")}, {"a": cell("##..")}, "mask")
+
+
+def test_caps_that_do_not_ascend_are_refused():
+    with pytest.raises(ValueError, match="ascending"):
+        coco_aps({}, {"a": cell("##..")}, "mask", (500, 100))
+
+
+def pycocotools_figures(found: dict[str, Cells], truth: dict[str, Cells], kind: str) -> list[float]:
+    numbers = {name: place for place, name in enumerate(truth, start=1)}
+
+    def annotations(images: dict[str, Cells]) -> list[dict]:
+        rows = []
+        for name, image in images.items():
+            for row in range(len(image)):
+                left, top, right, bottom = image.boxes_xyxy[row].tolist()
+                mask = image.masks[row]
+                rows.append(
+                    {
+                        "id": len(rows) + 1,
+                        "image_id": numbers[name],
+                        "category_id": 1,
+                        "segmentation": {"size": list(mask.size_hw), "counts": mask.counts},
+                        "bbox": [left, top, right - left, bottom - top],
+                        "area": int(image.areas_px[row]),
+                        "iscrowd": 0,
+                        "score": float(image.scores[row]),
+                    }
+                )
+        return rows
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        datasets = []
+        for images in (truth, found):
+            dataset = COCO()
+            dataset.dataset = {
+                "images": [{"id": number, "height": 6, "width": 8} for number in numbers.values()],
+                "categories": [{"id": 1, "name": "cell"}],
+                "annotations": annotations(images),
+            }
+            dataset.createIndex()
+            datasets.append(dataset)
+        evaluator = COCOeval(*datasets, kind)
+        evaluator.params.maxDets = [1, 10, 100]
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return evaluator.stats.tolist()
+
+
+@st.composite
+def scored_cells(draw: st.DrawFn) -> Cells:
+    parts = []
+    for _ in range(draw(st.integers(1, 4))):
+        row, col = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+        dense = np.zeros((6, 8), dtype=bool)
+        dense[row : row + draw(st.integers(1, 3)), col : col + draw(st.integers(2, 5))] = True
+        parts.append((coco_from_dense(dense), draw(st.sampled_from([0.25, 0.5, 0.75]))))
+    return Cells(
+        image_id="drawn",
+        size_hw=(6, 8),
+        masks=tuple(mask for mask, _ in parts),
+        scores=np.array([score for _, score in parts], dtype=np.float32),
+        cell_types=np.full(len(parts), "cort"),
+        sources=np.full(len(parts), "a/none"),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(scored_cells(), scored_cells()), min_size=1, max_size=3))
+def test_figures_agree_with_pycocotools(images):
+    found = {str(place): pair[0] for place, pair in enumerate(images)}
+    truth = {str(place): pair[1] for place, pair in enumerate(images)}
+    for shape, kind in (("mask", "segm"), ("box", "bbox")):
+        ours = coco_ap(found, truth, shape, max_detections=100)
+        slow = pycocotools_figures(found, truth, kind)
+        assert [ours.ap, ours.ap50, ours.ap75, ours.recall] == pytest.approx([*slow[:3], slow[8]])

@@ -1,0 +1,52 @@
+import pytest
+from drawing import cell, cells
+
+from sartorius.cells import no_cells
+from sartorius.errors import UserError
+from sartorius.metrics.confusion import type_confusion
+
+
+def test_found_mistaken_missed_and_invented_cells_each_have_their_place():
+    truth = {
+        "a": cells(
+            cell("##......", cell_type="astro"),
+            cell("..##....", cell_type="astro"),
+            cell("....##..", cell_type="cort"),
+        )
+    }
+    found = {
+        "a": cells(
+            cell("##......", cell_type="astro"),
+            cell("..##....", cell_type="cort"),
+            cell("......##", cell_type="shsy5y"),
+        )
+    }
+    confusion = type_confusion(found, truth)
+    assert confusion.names == ("astro", "cort", "shsy5y", "no cell")
+    assert confusion.counts.tolist() == [
+        [1, 1, 0, 0],  # astro: one found, one taken for cort
+        [0, 0, 0, 1],  # cort: missed
+        [0, 0, 0, 0],
+        [0, 0, 1, 0],  # no cell: a shsy5y invented
+    ]
+    assert confusion.to_json()["astro"] == {"astro": 1, "cort": 1, "shsy5y": 0, "no cell": 0}
+
+
+def test_a_cell_hit_twice_is_found_once_and_invented_once():
+    confusion = type_confusion({"a": cells(cell("####"), cell("###."))}, {"a": cell("####")})
+    assert (confusion.names, confusion.counts.tolist()) == (("cort", "no cell"), [[1, 0], [1, 0]])
+
+
+def test_an_image_without_predictions_adds_missed_cells():
+    confusion = type_confusion({}, {"a": cell("##.."), "b": no_cells("b", (1, 4))})
+    assert (confusion.names, confusion.counts.tolist()) == (("cort", "no cell"), [[0, 1], [0, 0]])
+
+
+def test_no_cells_on_either_side_confuse_nothing():
+    confusion = type_confusion({}, {"a": no_cells("a", (1, 4))})
+    assert (confusion.names, confusion.counts.tolist()) == (("no cell",), [[0]])
+
+
+def test_predictions_of_an_unknown_image_are_refused():
+    with pytest.raises(UserError, match="no image b"):
+        type_confusion({"b": cell("#")}, {"a": cell("#")})

@@ -1,0 +1,64 @@
+import json
+
+import numpy as np
+import pytest
+from drawing import cell, cells
+
+from sartorius.cells import Cells, annotated, no_cells
+from sartorius.metrics.livecell import CONVENTIONS, livecell_score, livecell_table
+from sartorius.rle import coco_from_dense
+
+
+def square(side_px: int) -> Cells:
+    dense = np.zeros((40, 40), dtype=bool)
+    dense[:side_px, :side_px] = True
+    return annotated("drawn", (40, 40), [coco_from_dense(dense)], ["BV2"])
+
+
+def sizes_defined(truth: Cells, convention: str) -> list[str]:
+    score = livecell_score({"a": truth}, {"a": truth}, convention=convention).at_caps[-1]
+    figures = {"small": score.ap_small, "medium": score.ap_medium, "large": score.ap_large}
+    return [name for name, figure in figures.items() if figure is not None]
+
+
+def test_the_published_evaluation_and_the_paper_differ_in_sizes_and_cap():
+    assert CONVENTIONS["evaluation"] == ((100, 500, 2000), (324, 961))
+    assert CONVENTIONS["paper"] == ((100, 500, 3000), (500, 1500))
+    twenty_px_wide = square(20)  # 400 px
+    assert sizes_defined(twenty_px_wide, "evaluation") == ["medium"]
+    assert sizes_defined(twenty_px_wide, "paper") == ["small"]
+    assert sizes_defined(square(35), "evaluation") == ["large"]  # 1225 px
+    assert sizes_defined(square(35), "paper") == ["medium"]
+
+
+def test_the_false_negative_ratio_is_the_mean_share_of_cells_not_found():
+    truth = {"a": cells(cell("####...."), cell("....####"))}
+    found = {"a": cells(cell("####...."), cell("....###."))}  # IoU 1 and .75
+    assert livecell_score(found, truth).afnr == pytest.approx(1 - (6 * 1 + 4 * 0.5) / 10)
+
+
+def test_each_cap_has_its_own_figures():
+    parts = [cell("." * k + "#" + "." * (149 - k), score=1 - k / 200) for k in range(150)]
+    truth = {"a": cells(*parts)}
+    score = livecell_score(truth, truth)
+    assert [figures.max_detections for figures in score.at_caps] == [100, 500, 2000]
+    assert [figures.recall for figures in score.at_caps] == pytest.approx([2 / 3, 1, 1])
+    assert score.afnr == 0
+
+
+def test_the_table_has_a_row_for_each_cell_line_and_one_for_all():
+    truth = {
+        "a": cell("##..", cell_type="Huh7"),
+        "b": cell("##..", cell_type="A172"),
+        "c": cell("##..", cell_type="A172"),
+    }
+    found = {"a": cell("..##", score=0.5), "b": cell("##.."), "c": cell("##..")}
+    table = livecell_table(found, truth)
+    assert list(table) == ["A172", "Huh7", "all"]
+    assert [row.at_caps[-1].ap50 for row in table.values()] == [1, 0, pytest.approx(67 / 101)]
+    assert [(row.images, row.cells) for row in table.values()] == [(2, 2), (1, 1), (3, 3)]
+    assert json.loads(json.dumps(table["all"].to_json()))["afnr"] == pytest.approx(1 / 3)
+
+
+def test_images_without_cells_have_no_ratio():
+    assert livecell_score({}, {"a": no_cells("a", (1, 4))}).afnr is None
