@@ -141,14 +141,17 @@ def cells_by_image(annotations: Iterable[Annotation]) -> dict[str, Cells]:
 
 
 def _sizes_hw(table: pd.DataFrame) -> tuple[dict[int, tuple[int, int]], dict[int, str]]:
-    """The (height, width) of each row by line, and what is wrong with rows that have none or another than the
-    first of their image.
+    """The (height, width) of each row by line, and what is wrong with rows without an id, without a size or with
+    another size than the first of their image.
     """
     sizes_hw: dict[int, tuple[int, int]] = {}
     faults: dict[int, str] = {}
     first: dict[str, tuple[int, int]] = {}
     columns = (table.index, table["id"], table["width"], table["height"])
     for line, image_id, width, height in zip(*columns, strict=True):
+        if not image_id:
+            faults[line] = "the id is empty"
+            continue
         if not (_is_size(width) and _is_size(height)):
             faults[line] = f"expected width and height in whole pixels, got {width!r} and {height!r}"
             continue

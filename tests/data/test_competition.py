@@ -57,6 +57,7 @@ def test_an_empty_annotation_is_an_image_without_cells(tmp_path):
         ("a,1 2,4.0,2,cort,", "width and height in whole pixels, got '4.0' and '2'"),
         ("a,1 2,0,2,cort,", "width and height in whole pixels"),
         ("a,1 2,9999999,2,cort,", "width and height in whole pixels"),
+        (",1 2,4,2,cort,", "the id is empty"),
         ("a,1 2", "width and height in whole pixels, got '' and ''"),
         ("good,1 1,3,1,cort,", r"height and width are \(1, 3\), but \(1, 2\) in the image's first"),
     ],
