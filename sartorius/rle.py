@@ -54,8 +54,11 @@ def coco_from_dense(mask: NDArray[np.bool_]) -> CocoRle:
 
 def dense_from_coco(rle: CocoRle) -> NDArray[np.bool_]:
     """Unpack a mask to its full (height, width) image; for pictures and tests, not for loops over many cells."""
-    dense: NDArray[np.bool_] = coco_mask.decode(_as_dict(rle)).astype(bool)
-    return dense
+    height, width = rle.size_hw
+    runs = _column_runs([rle])
+    pixels = np.zeros(height * width, dtype=bool)
+    pixels[np.repeat(runs.starts, runs.lengths) + places(runs.lengths)] = True
+    return np.ascontiguousarray(pixels.reshape(width, height).T)
 
 
 def coco_from_crop(crop: Crop, size_hw: tuple[int, int]) -> CocoRle:
@@ -94,8 +97,7 @@ def crop_from_coco(rle: CocoRle) -> Crop:
 
 def crops_from_cocos(rles: Sequence[CocoRle]) -> list[Crop]:
     """The pixels of masks inside their tight boxes; an empty mask gives a 0 x 0 crop at row 0, column 0."""
-    heights, widths = _columns(rle.size_hw for rle in rles)
-    runs = coco_counts.unpacked([rle.counts for rle in rles], heights * widths)
+    runs = _column_runs(rles)
     crops = [Crop(0, 0, np.zeros((0, 0), dtype=bool))] * len(rles)
     ends = np.cumsum(runs.counts(len(rles))).tolist()
     for mask, (begin, end) in enumerate(pairwise([0, *ends])):
@@ -133,8 +135,7 @@ def cocos_from_runs(runs: LineRuns, sizes_hw: Sequence[tuple[int, int]]) -> list
 def runs_from_cocos(rles: Sequence[CocoRle]) -> LineRuns:
     """The fewest runs along the rows of N packed masks."""
     heights, widths = _columns(rle.size_hw for rle in rles)
-    columns = coco_counts.unpacked([rle.counts for rle in rles], heights * widths)
-    return turned(columns, widths, heights)
+    return turned(_column_runs(rles), widths, heights)
 
 
 def kaggle_from_coco(rle: CocoRle) -> KaggleRle:
@@ -185,11 +186,8 @@ def kaggle_runs(rles: Sequence[KaggleRle]) -> tuple[LineRuns, dict[int, str]]:
 
 def areas_px(rles: Sequence[CocoRle]) -> NDArray[np.int64]:
     """The number of pixels of each mask, shape (N,)."""
-    if not rles:
-        return np.zeros(0, dtype=np.int64)
-    # pycocotools 2.0 writes the number of masks into a uint8 on the way, which numpy 2 refuses above 255
-    parts = [rles[first : first + 255] for first in range(0, len(rles), 255)]
-    return np.concatenate([coco_mask.area([_as_dict(rle) for rle in part]) for part in parts]).astype(np.int64)
+    runs = _column_runs(rles)
+    return np.bincount(runs.masks, weights=runs.lengths, minlength=len(rles)).astype(np.int64)
 
 
 def boxes_xyxy(rles: Sequence[CocoRle]) -> NDArray[np.float32]:
@@ -206,6 +204,11 @@ def boxes_xyxy(rles: Sequence[CocoRle]) -> NDArray[np.float32]:
 
 def _as_dict(rle: CocoRle) -> dict[str, object]:
     return {"size": list(rle.size_hw), "counts": rle.counts}
+
+
+def _column_runs(rles: Sequence[CocoRle]) -> LineRuns:
+    heights, widths = _columns(rle.size_hw for rle in rles)
+    return coco_counts.unpacked([rle.counts for rle in rles], heights * widths)
 
 
 def _crop(starts: Ints, lengths: Ints, height: int) -> Crop:
