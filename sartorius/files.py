@@ -1,26 +1,50 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sartorius.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of `path`, which becomes `path` when the block ends without an error.
 
-    The folder is made if it is missing. On an error (a full disk among them) the temporary file is removed and what
-    stood at `path` before stays as it was.
+    The folder is made if it is missing. On an error the temporary file is removed and what stood at `path` before
+    stays as it was.
+    Raises UserError if `path` is a folder, its folder cannot be written, or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            f"{path}: the disk is full ({error.strerror}); nothing was changed there. Make room and run it again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A new empty file beside `path`."""
+    if path.is_dir():
+        raise UserError(f"{path}: expected the name of a file to write, but this is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    except OSError as error:
+        raise UserError(
+            f"{path}: the folder {path.parent} cannot be written ({error.strerror}); choose another"
+        ) from error
+    os.close(handle)
+    return Path(name)
