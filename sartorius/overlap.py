@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells
+from sartorius.column_runs import ColumnRuns, column_runs
 from sartorius.compiled import compiled
-from sartorius.mask_runs import Ints, bounds_xyxy, runs_of
+from sartorius.line_runs import Ints
 
 
 class Pairs(NamedTuple):
@@ -31,13 +32,19 @@ def overlapping(a: Cells, b: Cells) -> Pairs:
     """
     if a.size_hw != b.size_hw:
         raise ValueError(f"cells of images of sizes {a.size_hw} and {b.size_hw} have no common pixels")
-    runs_a = runs_of(a.masks)
-    runs_b = runs_a if a is b else runs_of(b.masks)
-    boxes_a, boxes_b = bounds_xyxy(runs_a, a.size_hw[0]), bounds_xyxy(runs_b, b.size_hw[0])
-    by_left = np.argsort(boxes_b[:, 0], kind="stable")
-    pairs = Pairs(*_intersections(*runs_a, boxes_a, *runs_b, boxes_b, by_left))
-    order = np.lexsort((pairs.rows_b, pairs.rows_a))
-    return Pairs(pairs.rows_a[order], pairs.rows_b[order], pairs.intersections_px[order])
+    runs_a = column_runs(a.masks)
+    runs_b = runs_a if a is b else column_runs(b.masks)
+    return _pairs(runs_a, a.boxes_xyxy, runs_b, b.boxes_xyxy, False)
+
+
+def overlapping_within(cells: Cells) -> Pairs:
+    """Every pair of two different rows of one record whose masks share a pixel, once, with row_a < row_b."""
+    return pairs_within(column_runs(cells.masks), cells.boxes_xyxy)
+
+
+def pairs_within(runs: ColumnRuns, boxes_xyxy: NDArray[np.float32]) -> Pairs:
+    """What `overlapping_within` returns, from the runs and tight boxes of the masks."""
+    return _pairs(runs, boxes_xyxy, runs, boxes_xyxy, True)
 
 
 def iou(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
@@ -51,21 +58,23 @@ def over_smaller(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
     return pairs.intersections_px / np.minimum(a.areas_px[pairs.rows_a], b.areas_px[pairs.rows_b])
 
 
-@compiled
-def shared_px(
-    starts_a: Ints, ends_a: Ints, at_a: int, stop_a: int, starts_b: Ints, ends_b: Ints, at_b: int, stop_b: int
-) -> int:
-    """Pixels in both the runs `at_a` to `stop_a` of one mask and `at_b` to `stop_b` of another."""
-    shared = 0
-    while at_a < stop_a and at_b < stop_b:
-        low, high = max(starts_a[at_a], starts_b[at_b]), min(ends_a[at_a], ends_b[at_b])
-        if high > low:
-            shared += high - low
-        if ends_a[at_a] < ends_b[at_b]:
-            at_a += 1
-        else:
-            at_b += 1
-    return shared
+def _pairs(
+    runs_a: ColumnRuns,
+    boxes_a: NDArray[np.float32],
+    runs_b: ColumnRuns,
+    boxes_b: NDArray[np.float32],
+    ascending: bool,
+) -> Pairs:
+    """The pairs, sorted; only with row_a < row_b if `ascending`. b is searched along the left edges of its boxes."""
+    boxes_a, boxes_b = boxes_a.astype(np.int64), boxes_b.astype(np.int64)
+    by_left = np.argsort(boxes_b[:, 0], kind="stable")
+    lefts = boxes_b[by_left, 0]
+    widest = (boxes_b[:, 2] - boxes_b[:, 0]).max(initial=0)
+    first = np.searchsorted(lefts, boxes_a[:, 0] - widest)
+    last = np.searchsorted(lefts, boxes_a[:, 2])
+    found = _intersections(*runs_a, boxes_a, *runs_b, boxes_b, by_left, first, last, ascending)
+    rows_a, rows_b, shared_px = found[:, np.lexsort((found[1], found[0]))]
+    return Pairs(rows_a, rows_b, shared_px)
 
 
 @compiled
@@ -79,30 +88,38 @@ def _intersections(
     offsets_b: Ints,
     boxes_b: Ints,
     by_left: Ints,
-) -> tuple[Ints, Ints, Ints]:
-    """Rows and shared pixels of the pairs; only boxes that meet are looked at, found along the left edges of b."""
-    lefts, widest = boxes_b[by_left, 0], 0
-    for row in range(len(boxes_b)):
-        widest = max(widest, boxes_b[row, 2] - boxes_b[row, 0])
+    first: Ints,
+    last: Ints,
+    ascending: bool,
+) -> Ints:
+    """(3, P) rows and shared pixels of the pairs; row a is held against `by_left[first[a]:last[a]]` of b."""
     found = np.empty((3, 16 * len(boxes_a) + 16), np.int64)
     filled = 0
     for row_a in range(len(boxes_a)):
-        left, top, right, bottom = boxes_a[row_a]
-        for place in range(np.searchsorted(lefts, left - widest), len(lefts)):
-            if lefts[place] >= right:
-                break
+        for place in range(first[row_a], last[row_a]):
             row_b = by_left[place]
-            if boxes_b[row_b, 2] <= left or boxes_b[row_b, 1] >= bottom or boxes_b[row_b, 3] <= top:
+            if ascending and row_b <= row_a:
                 continue
-            shared = shared_px(
-                starts_a, ends_a, offsets_a[row_a], offsets_a[row_a + 1],
-                starts_b, ends_b, offsets_b[row_b], offsets_b[row_b + 1],
-            )  # fmt: skip
-            if shared > 0:
-                if filled == found.shape[1]:
-                    wider = np.empty((3, 2 * filled), np.int64)
-                    wider[:, :filled] = found
-                    found = wider
-                found[0, filled], found[1, filled], found[2, filled] = row_a, row_b, shared
-                filled += 1
-    return found[0, :filled].copy(), found[1, :filled].copy(), found[2, :filled].copy()
+            if boxes_b[row_b, 2] <= boxes_a[row_a, 0] or boxes_b[row_b, 1] >= boxes_a[row_a, 3]:
+                continue
+            if boxes_b[row_b, 3] <= boxes_a[row_a, 1]:
+                continue
+            at_a, at_b, shared = offsets_a[row_a], offsets_b[row_b], 0
+            while at_a < offsets_a[row_a + 1] and at_b < offsets_b[row_b + 1]:
+                low, high = max(starts_a[at_a], starts_b[at_b]), min(ends_a[at_a], ends_b[at_b])
+                shared += max(high - low, 0)
+                if ends_a[at_a] < ends_b[at_b]:
+                    at_a += 1
+                else:
+                    at_b += 1
+            if shared == 0:
+                continue
+            if filled == found.shape[1]:
+                wider = np.empty((3, 2 * filled), np.int64)
+                for pair in range(filled):  # a slice assignment would take numba two seconds to compile
+                    for part in range(3):
+                        wider[part, pair] = found[part, pair]
+                found = wider
+            found[0, filled], found[1, filled], found[2, filled] = row_a, row_b, shared
+            filled += 1
+    return found[:, :filled]

@@ -1,21 +1,54 @@
-"""Soft masks, a mask head's probabilities on a small grid over a box, turned into masks of the image."""
+"""Soft masks, a mask head's probabilities on a small grid over a box, pasted into the image and averaged there.
+
+A source without soft masks takes part with its masks, as probabilities 0 and 1.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sartorius.column_runs import ColumnRuns, packed_masks
 from sartorius.compiled import compiled
+from sartorius.line_runs import Ints
 from sartorius.rle import CocoRle
-from sartorius.mask_runs import Ints, Runs, packed
+
+Floats = NDArray[np.float64]
 
 #: Probabilities this close below a threshold reach it, so that rounding in a mean of equal masks decides nothing.
 THRESHOLD_TOLERANCE = 1.0e-6
+
+
+class Probabilities(NamedTuple):
+    """What N masks of one (height, width) image say about its pixels.
+
+    grids: (G,) uint8, all soft masks end to end, probability x 255, each row by row.
+    grid_starts, sides: (N,) int64 first value and side of each mask's grid; side 0: the mask itself is taken.
+    boxes_xyxy: (N, 4) float64 boxes that the grids lie over, in pixels.
+    bounds: (N, 4) int64 pixels that can have a probability above 0: left, top, right, bottom, ends exclusive.
+    runs: the masks themselves.
+    """
+
+    grids: NDArray[np.uint8]
+    grid_starts: Ints
+    sides: Ints
+    boxes_xyxy: Floats
+    bounds: Ints
+    runs: ColumnRuns
+
+
+class Means(NamedTuple):
+    """Masks of K groups, and the mean probability (K,) inside each; 0 in an empty mask."""
+
+    masks: tuple[CocoRle, ...]
+    inside: Floats
 
 
 def binarised(
     soft_masks: NDArray[np.uint8],
     soft_boxes_xyxy: NDArray[np.float32],
     size_hw: tuple[int, int],
-    thresholds: float | NDArray[np.float64],
+    thresholds: float | Floats,
 ) -> tuple[CocoRle, ...]:
     """Each soft mask pasted into its box: a pixel is cell where the probability reaches the threshold.
 
@@ -31,101 +64,195 @@ def binarised(
     if soft_masks.ndim != 3 or soft_masks.dtype != np.uint8:
         raise ValueError(f"soft_masks has {soft_masks.dtype} {soft_masks.shape}, expected uint8 (N, S, S)")
     if soft_boxes_xyxy.shape != (len(soft_masks), 4):
-        raise ValueError(f"soft_boxes_xyxy has shape {soft_boxes_xyxy.shape}, expected ({len(soft_masks)}, 4)")
-    levels = np.ascontiguousarray(np.broadcast_to(np.float64(thresholds), len(soft_masks)))
-    boxes = np.ascontiguousarray(soft_boxes_xyxy, dtype=np.float64)
-    runs = Runs(*_paste(np.ascontiguousarray(soft_masks), boxes, levels, size_hw[0], size_hw[1]))
-    return packed(runs, size_hw)
+        raise ValueError(
+            f"soft_boxes_xyxy has shape {soft_boxes_xyxy.shape}, expected ({len(soft_masks)}, 4)"
+        )
+    rows = np.arange(len(soft_masks))
+    probabilities = soft_probabilities(soft_masks, soft_boxes_xyxy, size_hw)
+    levels = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), len(rows))
+    return averaged(probabilities, rows, rows, np.ones(len(rows)), levels, size_hw).masks
 
 
-@compiled
-def reach(low: float, high: float, side: int, pixels: int) -> tuple[int, int]:
-    """First and one past the last pixel whose centre the grid over [low, high) reaches, inside [0, pixels)."""
-    margin = 0.5 * (high - low) / side
-    first = max(0, int(np.ceil(max(low - margin, -1.0) - 0.5)))
-    return first, max(first, min(pixels, int(np.floor(min(high + margin, pixels + 1.0) - 0.5)) + 1))
+def soft_probabilities(
+    soft_masks: NDArray[np.uint8], soft_boxes_xyxy: NDArray[np.float32], size_hw: tuple[int, int]
+) -> Probabilities:
+    """Soft masks (N, S, S) over boxes (N, 4) as `Probabilities`."""
+    masks, side = soft_masks.shape[:2]
+    sides = np.full(masks, side, dtype=np.int64)
+    boxes = soft_boxes_xyxy.astype(np.float64)
+    no_runs = ColumnRuns(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(masks + 1, np.int64))
+    return Probabilities(
+        np.ascontiguousarray(soft_masks).reshape(-1),
+        np.arange(masks) * side * side,
+        sides,
+        boxes,
+        grid_bounds(boxes, sides, size_hw),
+        no_runs,
+    )
 
 
-@compiled
-def grid_places(low: float, high: float, side: int, first: int, cells: Ints, shares: NDArray[np.float64]) -> None:
-    """Fill `cells` and `shares`: for each pixel from `first` on the grid cell before it and how far it is to the next.
+def grid_bounds(boxes_xyxy: Floats, sides: Ints, size_hw: tuple[int, int]) -> Ints:
+    """(N, 4) pixels whose centres lie less than half a grid cell outside the box; 0, 0, 0, 0 if there are none.
 
-    `cells` is -1 on the first half cell; the next one is then 0.
+    The half grid cell is where bilinear interpolation fades out into the zeros outside the grid.
     """
-    for pixel in range(len(cells)):
-        place = (first + pixel + 0.5 - low) / (high - low) * side - 0.5
-        cells[pixel] = int(np.floor(place))
-        shares[pixel] = place - cells[pixel]
+    sizes = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    margins = 0.5 * sizes / np.maximum(sides, 1)[:, None]
+    limits = np.array([size_hw[1], size_hw[0]], dtype=np.float64)
+    low = np.ceil(np.clip(boxes_xyxy[:, :2] - margins - 0.5, 0, limits))
+    high = np.clip(np.floor(np.clip(boxes_xyxy[:, 2:] + margins - 0.5, -1, limits)) + 1, 0, limits)
+    bounds = np.concatenate([low, high], axis=1).astype(np.int64)
+    nothing = (sizes <= 0).any(axis=1) | (low >= high).any(axis=1) | (sides == 0)
+    bounds[nothing] = 0
+    return bounds
+
+
+def averaged(
+    probabilities: Probabilities,
+    members: Ints,
+    groups: Ints,
+    weights: Floats,
+    thresholds: Floats,
+    size_hw: tuple[int, int],
+) -> Means:
+    """One mask per group: the pixels where the weighted mean of its members' probabilities reaches the threshold.
+
+    members: (M,) rows of `probabilities`, those of a group one after another.
+    groups: (M,) ascending group numbers, each of 0 to K - 1 at least once.
+    weights: (M,) positive weights of the members.
+    thresholds: (K,) probabilities; pixels that no member reaches are never cell.
+    """
+    members, thresholds = members.astype(np.int64), np.ascontiguousarray(thresholds, dtype=np.float64)
+    cuts = np.searchsorted(groups, np.arange(len(thresholds) + 1)).astype(np.int64)
+    frames = _frames(probabilities.bounds[members], cuts)
+    shares = weights / np.repeat(np.add.reduceat(weights, cuts[:-1]) if len(weights) else 0, np.diff(cuts))
+    longest = int((np.diff(probabilities.bounds[:, 1::2]) + 2).max(initial=2))
+    surface = np.zeros(int(((frames[:, 2] - frames[:, 0]) * (frames[:, 3] - frames[:, 1])).max(initial=0)))
+    starts, ends, offsets, inside = _averaged(
+        probabilities.grids, probabilities.grid_starts, probabilities.sides, probabilities.boxes_xyxy,
+        probabilities.bounds, *probabilities.runs, members, cuts, shares, thresholds, frames, size_hw[0],
+        surface, np.zeros(int(probabilities.sides.max(initial=0)) + 2), np.zeros(longest, np.int64), np.zeros(longest),
+    )  # fmt: skip
+    return Means(packed_masks(ColumnRuns(starts, ends, offsets), size_hw), inside)
+
+
+def _frames(bounds: Ints, cuts: Ints) -> Ints:
+    """(K, 4) the smallest box around the bounds of each group; members without pixels do not count."""
+    if not len(bounds):
+        return np.zeros((0, 4), dtype=np.int64)
+    nothing = bounds[:, 2] == 0
+    low = np.minimum.reduceat(np.where(nothing[:, None], np.iinfo(np.int64).max, bounds[:, :2]), cuts[:-1])
+    high = np.maximum.reduceat(bounds[:, 2:], cuts[:-1])
+    return np.concatenate([np.minimum(low, high), high], axis=1)
 
 
 @compiled
-def grid_column(soft: NDArray[np.uint8], cell: int, share: float, column: NDArray[np.float64]) -> None:
-    """Fill `column` (S + 2) with the grid's values x 255 between columns `cell` and `cell + 1`, a zero at both ends."""
-    side = soft.shape[0]
-    column[0] = column[side + 1] = 0.0
-    for row in range(side):
-        left = soft[row, cell] if 0 <= cell < side else np.uint8(0)
-        right = soft[row, cell + 1] if -1 <= cell < side - 1 else np.uint8(0)
-        column[row + 1] = left * (1.0 - share) + right * share
-
-
-@compiled
-def longer(filled: int, needed: int, values: Ints) -> Ints:
-    """`values` itself if `needed` more fit after `filled`, otherwise a copy with room for twice that."""
-    if filled + needed <= len(values):
-        return values
-    grown = np.empty(2 * (filled + needed), np.int64)
-    grown[:filled] = values[:filled]
-    return grown
-
-
-@compiled
-def _paste(
-    soft: NDArray[np.uint8],
-    boxes: NDArray[np.float64],
-    thresholds: NDArray[np.float64],
+def _averaged(
+    grids: NDArray[np.uint8],
+    grid_starts: Ints,
+    sides: Ints,
+    boxes: Floats,
+    bounds: Ints,
+    run_starts: Ints,
+    run_ends: Ints,
+    run_offsets: Ints,
+    members: Ints,
+    cuts: Ints,
+    shares: Floats,
+    thresholds: Floats,
+    frames: Ints,
     height: int,
-    width: int,
-) -> tuple[Ints, Ints, Ints]:
-    masks, side = soft.shape[0], soft.shape[1]
-    starts, ends = np.empty(32 * masks, np.int64), np.empty(32 * masks, np.int64)
-    offsets = np.zeros(masks + 1, np.int64)
-    cols, col_shares = np.empty(width, np.int64), np.empty(width)
-    rows, row_shares = np.empty(height, np.int64), np.empty(height)
-    column = np.empty(side + 2)
+    surface: Floats,
+    column: Floats,
+    places: Ints,
+    parts: Floats,
+) -> tuple[Ints, Ints, Ints, Floats]:
+    """Runs of each group's mask and its mean probability; `surface` to `parts` are room to work in.
+
+    `surface` holds the frame's mean x 255, column by column.
+    """
+    starts, ends = np.empty(1024, np.int64), np.empty(1024, np.int64)
+    offsets, inside = np.zeros(len(cuts), np.int64), np.zeros(len(cuts) - 1)
     filled = 0
-    for mask in range(masks):
-        left, top, right, bottom = boxes[mask]
-        if right > left and bottom > top and side > 0:
-            first_col, last_col = reach(left, right, side, width)
-            first_row, last_row = reach(top, bottom, side, height)
-            grid_places(left, right, side, first_col, cols[: last_col - first_col], col_shares)
-            grid_places(top, bottom, side, first_row, rows[: last_row - first_row], row_shares)
-            level = 255.0 * (thresholds[mask] - THRESHOLD_TOLERANCE)
-            for col in range(last_col - first_col):
-                starts = longer(filled, last_row - first_row, starts)
-                ends = longer(filled, last_row - first_row, ends)
-                grid_column(soft[mask], cols[col], col_shares[col], column)
-                inside = False
-                base = (first_col + col) * height + first_row
-                for row in range(last_row - first_row):
-                    share, cell = row_shares[row], rows[row] + 1
-                    cell_here = False
-                    if 0 <= cell <= side:
-                        cell_here = column[cell] * (1.0 - share) + column[cell + 1] * share >= level
-                    if cell_here and not inside:
-                        touches = filled > offsets[mask] and ends[filled - 1] == base + row
-                        if touches:
-                            filled -= 1
-                        else:
-                            starts[filled] = base + row
-                        inside = True
-                    elif inside and not cell_here:
-                        ends[filled] = base + row
-                        filled += 1
-                        inside = False
-                if inside:
-                    ends[filled] = base + last_row - first_row
+    for group in range(len(cuts) - 1):
+        left, top = frames[group, 0], frames[group, 1]
+        rows, cols = frames[group, 3] - top, frames[group, 2] - left
+        for place in range(rows * cols):
+            surface[place] = 0.0
+        for member in range(cuts[group], cuts[group + 1]):
+            row = members[member]
+            if sides[row] > 0:
+                _add_grid(
+                    grids, grid_starts[row], sides[row], boxes[row], bounds[row], shares[member], left, top, rows,
+                    surface, column, places, parts,
+                )  # fmt: skip
+            else:
+                for run in range(run_offsets[row], run_offsets[row + 1]):
+                    for pixel in range(run_starts[run], run_ends[run]):
+                        surface[(pixel // height - left) * rows + pixel % height - top] += (
+                            255.0 * shares[member]
+                        )
+        needed = filled + cols * (rows // 2 + 1)
+        if needed > len(starts):
+            starts, ends = _grown(starts, filled, 2 * needed), _grown(ends, filled, 2 * needed)
+        level = max(255.0 * (thresholds[group] - THRESHOLD_TOLERANCE), 1.0e-9)
+        total, area = 0.0, 0
+        for place in range(rows * cols):
+            if surface[place] >= level:
+                pixel = (left + place // rows) * height + top + place % rows
+                if filled > offsets[group] and ends[filled - 1] == pixel:
+                    ends[filled - 1] = pixel + 1
+                else:
+                    starts[filled], ends[filled] = pixel, pixel + 1
                     filled += 1
-        offsets[mask + 1] = filled
-    return starts[:filled].copy(), ends[:filled].copy(), offsets
+                total += surface[place]
+                area += 1
+        offsets[group + 1] = filled
+        inside[group] = total / (255.0 * max(area, 1))
+    return starts[:filled], ends[:filled], offsets, inside
+
+
+@compiled
+def _add_grid(
+    grids: NDArray[np.uint8],
+    grid_start: int,
+    side: int,
+    box: Floats,
+    bound: Ints,
+    weight: float,
+    left: int,
+    top: int,
+    frame_rows: int,
+    surface: Floats,
+    column: Floats,
+    places: Ints,
+    parts: Floats,
+) -> None:
+    """Add one soft mask times its weight to the surface, bilinear, first across the columns and then down."""
+    for row in range(bound[1], bound[3]):
+        place = (row + 0.5 - box[1]) / (box[3] - box[1]) * side + 0.5
+        whole = min(max(int(place), 0), side)
+        places[row - bound[1]], parts[row - bound[1]] = whole, place - whole
+    for col in range(bound[0], bound[2]):
+        place = (col + 0.5 - box[0]) / (box[2] - box[0]) * side + 0.5
+        whole = min(max(int(place), 0), side)
+        part = place - whole
+        before = weight * (1.0 - part) if whole > 0 else 0.0
+        after = weight * part if whole < side else 0.0
+        near, far = grid_start + max(whole - 1, 0), grid_start + min(whole, side - 1)
+        for row in range(side):
+            column[row + 1] = before * grids[near + row * side] + after * grids[far + row * side]
+        column[side + 1] = 0.0
+        base = (col - left) * frame_rows + bound[1] - top
+        for row in range(bound[3] - bound[1]):
+            above = column[places[row]]
+            surface[base + row] += above + (column[places[row] + 1] - above) * parts[row]
+
+
+@compiled
+def _grown(values: Ints, filled: int, length: int) -> Ints:
+    """A longer array that begins with the first `filled` values."""
+    grown = np.empty(length, np.int64)
+    for place in range(filled):  # a slice assignment would take numba two seconds to compile
+        grown[place] = values[place]
+    return grown
