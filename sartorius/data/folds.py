@@ -1,0 +1,211 @@
+"""Seeded folds for cross-validation: stratified by cell type and cell count, groups kept together."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sartorius.cells import Cells
+from sartorius.data.competition import GROUP_COLUMN, read_annotation_table, read_truth, truth_csv
+from sartorius.errors import UserError
+from sartorius.files import atomic_path
+
+FOLDS_COLUMNS = ("id", "fold")
+
+
+class FoldCount(NamedTuple):
+    """How many images of one cell type a fold holds, and how many cells they have."""
+
+    fold: int
+    cell_type: str
+    images: int
+    cells: int
+
+
+class _Group(NamedTuple):
+    """Images that must stay in one fold; its type is that of most of its cells."""
+
+    name: str
+    image_ids: tuple[str, ...]
+    cell_type: str
+    cells: int
+
+
+def split_data(data_dir: Path, folds_csv: Path, folds: int, seed: int) -> list[FoldCount]:
+    """Write the folds of a data set's training images and return what each holds, see `make_folds`.
+
+    Raises UserError if there is no well-formed train.csv or too few images.
+    """
+    csv = truth_csv(data_dir)
+    truth, groups = read_truth(csv), read_groups(csv)
+    chosen = make_folds(truth, groups, folds, np.random.default_rng(seed))
+    check_folds(chosen, groups)
+    write_folds(folds_csv, chosen)
+    return count_folds(chosen, truth)
+
+
+def read_groups(csv: Path) -> dict[str, str]:
+    """The group of every image of a truth file, by image id in ascending order.
+
+    A group is the well an image was taken in (`GROUP_COLUMN`); an image without one is a group of its own.
+    Raises UserError if an image's rows name two wells, and like `read_annotation_table`.
+    """
+    table = read_annotation_table(csv)
+    wells = table[GROUP_COLUMN] if GROUP_COLUMN in table else pd.Series("", index=table.index)
+    groups: dict[str, str] = {}
+    for line, image_id, well in zip(table.index, table["id"], wells, strict=True):
+        if not well:
+            continue
+        if groups.setdefault(image_id, well) != well:
+            raise UserError(
+                f"{csv}, line {line}: image {image_id} has the {GROUP_COLUMN} {well!r}, "
+                f"but {groups[image_id]!r} in a line above"
+            )
+    return {image_id: groups.get(image_id, f"image {image_id}") for image_id in sorted(set(table["id"]))}
+
+
+def make_folds(
+    truth: Mapping[str, Cells], groups: Mapping[str, str], folds: int, rng: np.random.Generator
+) -> dict[str, int]:
+    """The fold (from 0) of every image of `truth`, by image id in ascending order; no group is in two folds.
+
+    Each fold gets about as many images and cells of each type as any other: the groups of a type are taken by falling
+    number of cells, as many at a time as there are folds, and dealt one to each in random order. The order of images
+    does not matter.
+    groups: the group of each image, see `read_groups`.
+    Raises UserError if there are fewer groups than folds or fewer than two folds.
+    """
+    members = _groups(truth, groups)
+    if folds < 2:
+        raise UserError(f"expected at least 2 folds, got {folds}")
+    if len(members) < folds:
+        raise UserError(
+            f"expected at least {folds} images or groups of images for {folds} folds, got {len(members)}"
+        )
+    chosen: dict[str, int] = {}
+    images_of_type: Counter[tuple[int, str]] = Counter()
+    images: Counter[int] = Counter()
+    for group in _dealing_order(members, folds, rng):
+        luck = rng.random(folds)
+        fold = min(
+            range(folds),
+            key=lambda fold: (images_of_type[fold, group.cell_type], images[fold], luck[fold]),
+        )
+        images_of_type[fold, group.cell_type] += len(group.image_ids)
+        images[fold] += len(group.image_ids)
+        chosen |= dict.fromkeys(group.image_ids, fold)
+    return dict(sorted(chosen.items()))
+
+
+def check_folds(folds: Mapping[str, int], groups: Mapping[str, str]) -> None:
+    """Raise UserError if a group lies in two folds or an image has no fold.
+
+    folds: the fold of each image; groups: the group of each image. Images that `groups` does not name are ignored.
+    """
+    missing = sorted(set(groups) - set(folds))
+    if missing:
+        raise UserError(
+            f"{len(missing)} images have no fold, for example {', '.join(missing[:5])}; "
+            "make the folds again from this data"
+        )
+    seen: dict[str, str] = {}
+    for image_id, group in sorted(groups.items()):
+        other = seen.setdefault(group, image_id)
+        if folds[other] != folds[image_id]:
+            raise UserError(
+                f"group {group!r} leaks: its image {other} is in fold {folds[other]}, {image_id} in fold "
+                f"{folds[image_id]}; make the folds again from this data"
+            )
+
+
+def write_folds(path: Path, folds: Mapping[str, int]) -> None:
+    """Write a CSV file with the columns of `FOLDS_COLUMNS`, whole or not at all."""
+    table = pd.DataFrame(sorted(folds.items()), columns=list(FOLDS_COLUMNS))
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_folds(csv: Path, groups: Mapping[str, str] | None = None) -> dict[str, int]:
+    """The fold of every image of a folds file, by image id in ascending order.
+
+    groups: the group of each image of the data the folds are for; then the folds are held against it by `check_folds`.
+
+    Raises UserError naming file and line for anything else than `write_folds` writes, and for folds that leak.
+    """
+    try:
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{csv}: no such folds file; `sartorius data folds` makes one") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{csv}: expected a CSV file of folds: {error}") from None
+    if tuple(table.columns) != FOLDS_COLUMNS:
+        raise UserError(
+            f"{csv}: expected the columns {','.join(FOLDS_COLUMNS)}, got {','.join(table.columns)}"
+        )
+    folds: dict[str, int] = {}
+    for line, (image_id, fold) in enumerate(zip(table["id"], table["fold"], strict=True), start=2):
+        if not (str(fold).isascii() and str(fold).isdigit()):
+            raise UserError(f"{csv}, line {line}: expected a fold from 0, got {fold!r}")
+        if image_id in folds:
+            raise UserError(
+                f"{csv}, line {line}: image {image_id} has a fold already; remove one of the lines"
+            )
+        folds[image_id] = int(fold)
+    if groups is not None:
+        try:
+            check_folds(folds, groups)
+        except UserError as error:
+            raise UserError(f"{csv}: {error}") from None
+    return dict(sorted(folds.items()))
+
+
+def count_folds(folds: Mapping[str, int], truth: Mapping[str, Cells]) -> list[FoldCount]:
+    """Images and cells of each fold and cell type, sorted by fold and type.
+
+    An image counts for the type of most of its cells; "" is the type of images without cells.
+    """
+    images: Counter[tuple[int, str]] = Counter()
+    cells: Counter[tuple[int, str]] = Counter()
+    for image_id, found in truth.items():
+        key = (folds[image_id], _main_type([found]))
+        images[key] += 1
+        cells[key] += len(found)
+    return [FoldCount(*key, images[key], cells[key]) for key in sorted(images)]
+
+
+def _groups(truth: Mapping[str, Cells], groups: Mapping[str, str]) -> list[_Group]:
+    members: dict[str, list[str]] = {}
+    for image_id in sorted(truth):
+        members.setdefault(groups[image_id], []).append(image_id)
+    return [
+        _Group(
+            name,
+            tuple(image_ids),
+            _main_type([truth[image_id] for image_id in image_ids]),
+            sum(len(truth[image_id]) for image_id in image_ids),
+        )
+        for name, image_ids in sorted(members.items())
+    ]
+
+
+def _main_type(images: list[Cells]) -> str:
+    """The type of most cells, the first by name among equals; "" without cells."""
+    counts = Counter(cell_type for cells in images for cell_type in cells.cell_types.tolist())
+    return min(counts, key=lambda cell_type: (-counts[cell_type], cell_type), default="")
+
+
+def _dealing_order(groups: list[_Group], folds: int, rng: np.random.Generator) -> list[_Group]:
+    """Groups by type, then by falling number of cells but shuffled within each hand of `folds` groups."""
+    order: list[_Group] = []
+    for cell_type in sorted({group.cell_type for group in groups}):
+        same = sorted(
+            (group for group in groups if group.cell_type == cell_type),
+            key=lambda group: (-len(group.image_ids), -group.cells, group.name),
+        )
+        for first in range(0, len(same), folds):
+            hand = same[first : first + folds]
+            order += [hand[place] for place in rng.permutation(len(hand))]
+    return order
