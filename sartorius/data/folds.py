@@ -178,7 +178,7 @@ def count_folds(folds: Mapping[str, int], truth: Mapping[str, Cells]) -> list[Fo
 
 def _groups(truth: Mapping[str, Cells], groups: Mapping[str, str]) -> list[_Group]:
     members: dict[str, list[str]] = {}
-    for image_id in sorted(truth):
+    for image_id in truth:
         members.setdefault(groups[image_id], []).append(image_id)
     return [
         _Group(
@@ -187,7 +187,7 @@ def _groups(truth: Mapping[str, Cells], groups: Mapping[str, str]) -> list[_Grou
             _main_type([truth[image_id] for image_id in image_ids]),
             sum(len(truth[image_id]) for image_id in image_ids),
         )
-        for name, image_ids in sorted(members.items())
+        for name, image_ids in members.items()
     ]
 
 
