@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -16,6 +18,16 @@ def compiled(loop: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     user's cache folder; `NUMBA_CACHE_DIR` moves it. Where neither can be written each process compiles for itself.
     """
     try:
-        return numba.njit(cache=True, nogil=True)(loop)  # type: ignore[no-any-return]
+        fast: Callable[Arguments, Result] = numba.njit(cache=True, nogil=True)(loop)
     except RuntimeError:  # numba found no folder that it may write
-        return numba.njit(nogil=True)(loop)  # type: ignore[no-any-return]
+        fast = numba.njit(nogil=True)(loop)
+    return fast
+
+
+@compiled
+def grown(values: NDArray[np.int64], filled: int, length: int) -> NDArray[np.int64]:
+    """A longer array that begins with the first `filled` values, for compiled loops that find they need more room."""
+    longer = np.empty(length, np.int64)
+    for place in range(filled):  # a slice assignment would take numba two seconds to compile
+        longer[place] = values[place]
+    return longer

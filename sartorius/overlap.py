@@ -66,13 +66,13 @@ def _pairs(
     ascending: bool,
 ) -> Pairs:
     """The pairs, sorted; only with row_a < row_b if `ascending`. b is searched along the left edges of its boxes."""
-    boxes_a, boxes_b = boxes_a.astype(np.int64), boxes_b.astype(np.int64)
-    by_left = np.argsort(boxes_b[:, 0], kind="stable")
-    lefts = boxes_b[by_left, 0]
-    widest = (boxes_b[:, 2] - boxes_b[:, 0]).max(initial=0)
-    first = np.searchsorted(lefts, boxes_a[:, 0] - widest)
-    last = np.searchsorted(lefts, boxes_a[:, 2])
-    found = _intersections(*runs_a, boxes_a, *runs_b, boxes_b, by_left, first, last, ascending)
+    bounds_a, bounds_b = boxes_a.astype(np.int64), boxes_b.astype(np.int64)
+    by_left = np.argsort(bounds_b[:, 0], kind="stable")
+    lefts = bounds_b[by_left, 0]
+    widest = (bounds_b[:, 2] - bounds_b[:, 0]).max(initial=0)
+    first = np.searchsorted(lefts, bounds_a[:, 0] - widest)
+    last = np.searchsorted(lefts, bounds_a[:, 2])
+    found = _intersections(*runs_a, bounds_a, *runs_b, bounds_b, by_left, first, last, ascending)
     rows_a, rows_b, shared_px = found[:, np.lexsort((found[1], found[0]))]
     return Pairs(rows_a, rows_b, shared_px)
 

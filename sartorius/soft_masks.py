@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.column_runs import ColumnRuns, packed_masks
-from sartorius.compiled import compiled
+from sartorius.compiled import compiled, grown
 from sartorius.line_runs import Ints
 from sartorius.rle import CocoRle
 
@@ -194,7 +194,7 @@ def _averaged(
                         )
         needed = filled + cols * (rows // 2 + 1)
         if needed > len(starts):
-            starts, ends = _grown(starts, filled, 2 * needed), _grown(ends, filled, 2 * needed)
+            starts, ends = grown(starts, filled, 2 * needed), grown(ends, filled, 2 * needed)
         level = max(255.0 * (thresholds[group] - THRESHOLD_TOLERANCE), 1.0e-9)
         total, area = 0.0, 0
         for place in range(rows * cols):
@@ -247,12 +247,3 @@ def _add_grid(
         for row in range(bound[3] - bound[1]):
             above = column[places[row]]
             surface[base + row] += above + (column[places[row] + 1] - above) * parts[row]
-
-
-@compiled
-def _grown(values: Ints, filled: int, length: int) -> Ints:
-    """A longer array that begins with the first `filled` values."""
-    grown = np.empty(length, np.int64)
-    for place in range(filled):  # a slice assignment would take numba two seconds to compile
-        grown[place] = values[place]
-    return grown
