@@ -1,0 +1,46 @@
+"""What `predict`, `fuse` and `submit` share: their arguments, and the models of an ensemble loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from sartorius.config.ensemble import EnsembleSettings
+    from sartorius.pipeline import Predictor
+
+EnsembleFile = Annotated[
+    Path,
+    typer.Argument(metavar="ENSEMBLE", help="Ensemble file, for example configs/ensembles/starter.yaml."),
+]
+Images = Annotated[
+    Path,
+    typer.Option(
+        help="A folder of images (PNG, JPG, TIFF), or the competition's folder (then its test images)."
+    ),
+]
+SplitName = Annotated[
+    Literal["train", "test"] | None, typer.Option(help="Which images of the competition's folder.")
+]
+Ids = Annotated[str | None, typer.Option(metavar="ID,ID…", help="Only these images.")]
+Folds = Annotated[Path | None, typer.Option(help="File of `sartorius data folds`; with --fold.")]
+Fold = Annotated[int | None, typer.Option(help="Only the images of this fold of --folds.")]
+Device = Annotated[str, typer.Option(help="What torch computes on: cpu, cuda, cuda:1 …")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def parsed_ids(ids: str | None) -> list[str] | None:
+    """The image ids of a comma-separated text."""
+    return None if ids is None else [part.strip() for part in ids.split(",") if part.strip()]
+
+
+def loaded_predictors(ensemble: Path, settings: "EnsembleSettings", device: str) -> "Mapping[str, Predictor]":
+    """The trained models of an ensemble by member name.
+
+    Raises UserError if torch or detectron2 is not installed, and for weights that are missing or do not fit.
+    """
+    from sartorius.detectron.predictor import load_predictors
+
+    predictors: Mapping[str, Predictor] = load_predictors(ensemble, settings, device)
+    return predictors

@@ -1,0 +1,21 @@
+"""Predict, fuse, clean and submit over many images, given one `Predictor` for each model."""
+
+from sartorius.pipeline.choosing import choose_images
+from sartorius.pipeline.fusing import Fused, fuse_predictions, fused_and_cleaned, read_sources
+from sartorius.pipeline.predicting import Predicted, Predictor, Report, predict_images
+from sartorius.pipeline.submitting import Submitted, submit, write_checked
+
+__all__ = [
+    "Fused",
+    "Predicted",
+    "Predictor",
+    "Report",
+    "Submitted",
+    "choose_images",
+    "fuse_predictions",
+    "fused_and_cleaned",
+    "predict_images",
+    "read_sources",
+    "submit",
+    "write_checked",
+]

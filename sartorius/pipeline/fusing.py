@@ -1,0 +1,156 @@
+"""Cached predictions fused and cleaned, image by image, without torch."""
+
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from fastcore.parallel import ProcessPoolExecutor
+
+from sartorius import __version__
+from sartorius.cells import Cells
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.data.predictions import (
+    MANIFEST,
+    PredictionManifest,
+    list_predictions,
+    prediction_path,
+    read_cells,
+    read_manifest,
+    write_cells,
+    write_manifest,
+)
+from sartorius.errors import UserError
+from sartorius.fusion import fuse
+from sartorius.pipeline.predicting import Report, no_report
+from sartorius.postprocess import clean
+
+#: The source that the manifest of a fused folder names.
+FUSED = "fused"
+
+
+class Fused(NamedTuple):
+    """Where the fused cells are, and how many they are by image id."""
+
+    folder: Path
+    cells: Mapping[str, int]
+
+
+def fused_and_cleaned(sources: Mapping[str, Cells], settings: EnsembleSettings) -> Cells:
+    """The cells of one image that all sources agree on, cleaned: disjoint, thresholded, large enough.
+
+    sources: the cells of every source of the ensemble by name `member/view`, empty ones included.
+    """
+    weights = {
+        f"{member.name}/{view.name}": member.weight for member in settings.members for view in settings.views
+    }
+    return clean(fuse(sources, settings.fusion, weights), settings.postprocess)
+
+
+def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:
+    """The cached cells of one image by source; raises UserError if one is missing or damaged."""
+    return {name: read_cells(prediction_path(cache_root / name, image_id)) for name in settings.sources}
+
+
+def fuse_predictions(
+    settings: EnsembleSettings,
+    cache_root: Path,
+    out_dir: Path,
+    image_ids: Collection[str] | None = None,
+    n_workers: int = 0,
+    report: Report = no_report,
+) -> Fused:
+    """`out_dir` holds the fused and cleaned cells of every image, as one more folder of predictions.
+
+    cache_root: the folder that `predict_images` filled.
+    out_dir: new, empty, or an earlier fused result, which is replaced once everything is done.
+    image_ids: only these images; None takes every image of the cache.
+    n_workers: processes that share the images; 0 or 1 works in this one. The result does not depend on it.
+    Raises UserError listing what is missing if an image lacks the prediction of any source, or if `out_dir` holds
+    something else.
+    """
+    chosen = _complete(settings, cache_root, image_ids)
+    _refuse_foreign(out_dir)
+    with _replaced(out_dir) as folder:
+        write_manifest(folder, _manifest(settings))
+        work = partial(_fuse_one, settings=settings, cache_root=cache_root, folder=folder)
+        workers = min(n_workers, len(chosen)) if n_workers > 1 else 0
+        # Processes that begin anew: forking one that has torch's threads can hang.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            counts = {}
+            for image_id, count in zip(chosen, pool.map(work, chosen), strict=True):
+                counts[image_id] = count
+                report("fuse", len(counts), len(chosen))
+    return Fused(out_dir, counts)
+
+
+def _fuse_one(image_id: str, settings: EnsembleSettings, cache_root: Path, folder: Path) -> int:
+    cells = fused_and_cleaned(read_sources(settings, cache_root, image_id), settings)
+    write_cells(prediction_path(folder, image_id), cells)
+    return len(cells)
+
+
+def _complete(settings: EnsembleSettings, cache_root: Path, image_ids: Collection[str] | None) -> list[str]:
+    """The images to fuse in ascending order, each predicted by every source."""
+    absent = [name for name in settings.sources if not (cache_root / name / MANIFEST).is_file()]
+    if absent:
+        there = sorted(
+            path.parent.relative_to(cache_root).as_posix() for path in cache_root.glob(f"*/*/{MANIFEST}")
+        )
+        raise UserError(
+            f"{cache_root}: expected predictions of {', '.join(settings.sources)}; missing {', '.join(absent)}, "
+            f"found {', '.join(there) or 'none'}; run `sartorius predict` with this ensemble first"
+        )
+    predicted = {name: set(list_predictions(cache_root / name)) for name in settings.sources}
+    chosen = sorted(set().union(*predicted.values()) if image_ids is None else set(image_ids))
+    if not chosen:
+        raise UserError(
+            f"{cache_root}: holds no predicted image; run `sartorius predict` with this ensemble first"
+        )
+    gaps = [
+        f"{name} of {image}" for image in chosen for name in settings.sources if image not in predicted[name]
+    ]
+    if gaps:
+        raise UserError(
+            f"{cache_root}: {len(gaps)} predictions are missing: {', '.join(gaps[:8])}{' …' if len(gaps) > 8 else ''}; "
+            "fusing fewer sources would change the scores, so run `sartorius predict` again, it goes on where it stopped"
+        )
+    return chosen
+
+
+def _manifest(settings: EnsembleSettings) -> PredictionManifest:
+    return PredictionManifest(
+        source=FUSED,
+        config=settings.model_dump(mode="json"),
+        package_version=__version__,
+        fused_from=tuple(sorted(settings.sources)),
+    )
+
+
+def _refuse_foreign(out_dir: Path) -> None:
+    """Raise UserError unless the folder may be replaced: new, empty, or a fused result."""
+    if out_dir.is_file() or out_dir.is_mount():
+        raise UserError(
+            f"{out_dir}: expected the name of a folder to write; choose a folder inside or beside it"
+        )
+    if out_dir.is_dir() and any(out_dir.iterdir()):
+        fused = (out_dir / MANIFEST).is_file() and read_manifest(out_dir).source == FUSED
+        if not fused:
+            raise UserError(f"{out_dir}: holds something that is no fused result; choose another folder")
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` when the block ends without an error."""
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+        new, old = Path(name) / "new", Path(name) / "old"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
