@@ -1,50 +1,54 @@
 """The `sartorius` command.
 
 Each subcommand parses, calls one library function and prints where the result is. Exit status: 0 done, 1 a check
-found problems, 2 bad input or usage, told in one message on stderr. `SARTORIUS_DEBUG=1` or `--debug` shows tracebacks.
+found problems, 2 bad input or usage, told in one message on stderr; `sartorius --debug COMMAND …` shows the traceback.
 """
 
-import os
-import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
-from sartorius.errors import UserError
+from sartorius import __version__
+from sartorius.cli.exits import Commands
 
-#: Modules of this package that each offer `register(app)`.
-COMMAND_MODULES = ("data", "train", "predict", "fuse", "submit", "check", "evaluate", "demo")
+#: Modules of this package that each offer `register(app)`; they import what is heavy inside their commands.
+COMMAND_MODULES = ("demo", "data", "train", "predict", "fuse", "submit", "check", "evaluate")
 
 
 def build_app() -> typer.Typer:
     """The Typer application with every command."""
     app = typer.Typer(
         name="sartorius",
+        cls=Commands,
         help="Segment every single cell in microscopy images with ensembles of Detectron2 models.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-
-    @app.callback()
-    def options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
-        if debug:
-            os.environ["SARTORIUS_DEBUG"] = "1"
-
+    app.callback()(options)
     for name in COMMAND_MODULES:
         import_module(f"sartorius.cli.{name}").register(app)
     return app
 
 
+def show_version(asked: bool) -> None:
+    """Print the version and end, if that is what was asked for."""
+    if asked:
+        typer.echo(f"sartorius {__version__}")
+        raise typer.Exit
+
+
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=show_version),
+    ] = False,
+) -> None:
+    """Options of every command, given before its name."""
+
+
 def main() -> None:
-    """Run the command line; a user's mistake ends with one message and status 2."""
-    try:
-        build_app()()
-    except (UserError, OSError) as error:
-        if os.environ.get("SARTORIUS_DEBUG") == "1":
-            raise
-        sys.stderr.write(f"sartorius: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("sartorius: interrupted; finished work is kept, run the same command to go on\n")
-        sys.exit(130)
+    """Run the command line and end the process with its exit status."""
+    build_app()(prog_name="sartorius")

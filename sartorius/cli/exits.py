@@ -1,0 +1,77 @@
+"""How a command ends: its exit status and, when something is wrong, the one message on stderr."""
+
+import errno
+import os
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from sartorius.errors import UserError
+
+#: 0 is done and 1 is a check that found problems.
+BAD_INPUT, FAULT, INTERRUPTED, READER_GONE = 2, 70, 130, 141
+
+_INTERRUPTED = "interrupted; finished work is kept, run the same command again to go on"
+_FAULT = "this is a fault in sartorius, not in your input; please report the text above"
+
+
+class Commands(TyperGroup):
+    """The commands under one name; whatever one of them raises becomes a message and an exit status.
+
+    Bad input (UserError, OSError) ends with one message and status 2, its traceback shown with `--debug` only. Ctrl-C
+    ends with 130, a reader that went away (`sartorius … | head`) quietly with 141, a fault of ours with its traceback
+    and 70. Usage errors are Typer's own: status 2.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command and write out what it printed."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_output()
+            raise typer.Exit(READER_GONE) from None
+        except KeyboardInterrupt:
+            _say(_INTERRUPTED)
+            raise typer.Exit(INTERRUPTED) from None
+        except (UserError, OSError) as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            _say(message_of(error))
+            raise typer.Exit(BAD_INPUT) from None
+        except Exception as error:
+            if _is_usage_or_exit(error):
+                raise
+            traceback.print_exc()
+            _say(_FAULT)
+            raise typer.Exit(FAULT) from None
+        return result
+
+
+def message_of(error: Exception) -> str:
+    """What to tell a person about bad input: file first, then what happened and what to do."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}the disk is full ({error.strerror}); make room and run the same command again"
+    return f"{where}{error.strerror}"
+
+
+def _is_usage_or_exit(error: Exception) -> bool:
+    """Whether Typer itself knows how to end with this error: a usage error, `typer.Exit` or `typer.Abort`."""
+    return isinstance(error, (typer.Exit, typer.Abort)) or hasattr(error, "format_message")
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"sartorius: {message}\n")
+
+
+def _forget_output() -> None:
+    """Let the rest of the output vanish, so that the interpreter's last flush has nothing to complain about."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

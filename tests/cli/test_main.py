@@ -1,0 +1,165 @@
+"""The exit statuses and messages that every command shares."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from sartorius import __version__, cli
+from sartorius.cli.exits import Commands, message_of
+from sartorius.errors import UserError
+
+#: What makes `sartorius --help` slow; a command imports these when it runs.
+HEAVY = (
+    "numpy",
+    "pandas",
+    "pydantic",
+    "cv2",
+    "numba",
+    "scipy",
+    "skimage",
+    "matplotlib",
+    "torch",
+    "detectron2",
+)
+
+
+def ending(raised: BaseException, *options: str) -> Result:
+    """What is left of `sartorius [options] work` when `work` raises."""
+    app = typer.Typer(cls=Commands)
+    app.callback()(cli.options)
+
+    @app.command()
+    def work() -> None:
+        raise raised
+
+    return CliRunner().invoke(app, [*options, "work"])
+
+
+def sartorius(*arguments: str, **how: object) -> subprocess.CompletedProcess[str]:
+    code = "from sartorius.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], text=True, stderr=subprocess.PIPE, **how)
+
+
+def printing_into(output: IO[str]) -> subprocess.CompletedProcess[str]:
+    """A process whose command prints a few lines, which stay in the buffer until it ends."""
+    code = (
+        "import typer\n"
+        "from sartorius.cli.exits import Commands\n"
+        "app = typer.Typer(cls=Commands)\n"
+        "app.callback()(lambda: None)\n"
+        "app.command('work')(lambda: print('a line of a table\\n' * 5))\n"
+        "app()\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, "work"], stdout=output, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_bad_input_is_one_message_and_status_2() -> None:
+    result = ending(UserError("cells.csv, line 3: expected two columns, got one; add `predicted`"))
+    assert result.exit_code == 2
+    assert result.stderr == "sartorius: cells.csv, line 3: expected two columns, got one; add `predicted`\n"
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback_as_well() -> None:
+    result = ending(UserError("no such thing"), "--debug")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith("sartorius: no such thing\n")
+
+
+def test_an_error_of_the_system_names_the_file() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "/data/train.csv")
+    assert ending(error).stderr == "sartorius: /data/train.csv: Permission denied\n"
+    assert ending(error).exit_code == 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_with_its_file_and_a_remedy(number: int) -> None:
+    message = message_of(OSError(number, os.strerror(number), "out/image.npz"))
+    assert message.startswith("out/image.npz: the disk is full")
+    assert "make room" in message
+
+
+def test_a_full_disk_without_a_file_name_is_still_readable() -> None:
+    assert message_of(OSError(errno.ENOSPC, "No space left on device")).startswith("the disk is full")
+
+
+def test_an_error_of_the_system_without_number_keeps_its_text() -> None:
+    assert message_of(OSError("cannot identify image file 'x.png'")) == "cannot identify image file 'x.png'"
+
+
+def test_an_interrupted_command_says_how_to_go_on() -> None:
+    result = ending(KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert "run the same command again" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_fault_of_ours_is_not_mistaken_for_a_failed_check() -> None:
+    result = ending(KeyError("astro"))
+    assert result.exit_code == 70
+    assert "KeyError: 'astro'" in result.stderr
+    assert result.stderr.endswith("please report the text above\n")
+
+
+def test_a_failed_check_keeps_status_1() -> None:
+    result = ending(typer.Exit(1))
+    assert (result.exit_code, result.stderr) == (1, "")
+
+
+def test_wrong_usage_inside_a_command_keeps_its_own_message() -> None:
+    result = ending(typer.BadParameter("expected a number"))
+    assert result.exit_code == 2
+    assert "expected a number" in result.stderr
+    assert "fault" not in result.stderr
+
+
+def test_an_unknown_command_is_answered_with_the_nearest() -> None:
+    done = sartorius("evaluat", stdout=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert "Did you mean 'evaluate'" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as closed_at_the_other_end:
+        done = printing_into(closed_at_the_other_end)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_printed_result_is_told() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = printing_into(full)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sartorius: the disk is full")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert CliRunner().invoke(cli.build_app(), ["--version"]).stdout == f"sartorius {__version__}\n"
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from sartorius.cli import build_app\n"
+        "print(CliRunner().invoke(build_app(), ['--help']).stdout)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    shown, loaded = done.stdout.rsplit("\n", 2)[0], done.stdout.strip().rsplit("\n", 1)[1]
+    assert loaded == "[]"
+    commands = ("demo", "data", "train", "predict", "fuse", "submit", "check", "evaluate")
+    assert [name for name in commands if f"│ {name} " not in shown] == []
