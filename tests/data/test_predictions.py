@@ -77,7 +77,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(predictions.np, "savez_compressed", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"drawn\.npz: the disk is full"):
         write_cells(path, cell(".#"))
     assert drawn(read_cells(path)) == ["#."]
     assert list(tmp_path.iterdir()) == [path]
