@@ -1,5 +1,80 @@
+"""`sartorius train` and `sartorius export`."""
+
+import shlex
+import sys
+from pathlib import Path
+
 import typer
+
+from sartorius.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
+    app.command()(train)
+    app.command()(export)
+
+
+def train(
+    config: Path = typer.Argument(help="Model settings, for example configs/models/mask_rcnn_r50.yaml."),
+    data: Path = typer.Option(..., help="Competition folder with train.csv and train/."),
+    folds: Path | None = typer.Option(None, help="Folds file of `sartorius data folds`; needed with --fold."),
+    fold: int | None = typer.Option(
+        None, help="Fold that is left out and validated on; without it all is trained on."
+    ),
+    also: list[Path] = typer.Option([], help="More data folders of the same layout, always trained on."),
+    weights: str | None = typer.Option(
+        None, help="Weights to start from: a file, or `random`. Default: model zoo."
+    ),
+    resume: bool = typer.Option(False, help="Go on from the run's last checkpoint."),
+    runs: Path = typer.Option(Path("runs"), help="Where run folders are made."),
+    seed: int = typer.Option(0, help="Seed of everything random."),
+    gpus: int = typer.Option(0, min=0, help="GPUs of this machine; 0 trains on the CPU."),
+    machines: int = typer.Option(1, min=1, help="Number of machines."),
+    machine_rank: int = typer.Option(0, min=0, help="This machine's number, from 0."),
+    dist_url: str = typer.Option("auto", help="Where the machines meet: tcp://host:port."),
+    settings: list[str] = typer.Option([], "--set", help="Change a setting: key=value, any number of times."),
+) -> None:
+    """Train one model into its run folder, `runs/<config>/fold<k>`."""
+    from sartorius.config import load_model_settings
+
+    model_settings = load_model_settings(config, settings)
+    from sartorius.data.competition import truth_csv
+    from sartorius.detectron.trainer import Machines
+    from sartorius.detectron.trainer import train as train_model
+    from sartorius.detectron.training_data import read_training_data
+    from sartorius.experiment import file_sha256, run_folder, write_provenance
+
+    if (fold is None) != (folds is None):
+        raise UserError("--fold K and --folds FILE come together; make the file with `sartorius data folds`")
+    folder = run_folder(runs, config, fold)
+    training_data = read_training_data([data, *also], model_settings.cell_types, folds, fold)
+    typer.echo(
+        f"{len(training_data.training)} images to train on, {len(training_data.validation)} to validate on -> {folder}"
+    )
+    facts = {
+        "command": shlex.join(["sartorius", *sys.argv[1:]]),
+        "seed": seed,
+        "fold": fold,
+        "initial_weights": weights or "model zoo",
+        "data_sha256": {str(path): file_sha256(truth_csv(path)) for path in (data, *also)},
+        "folds_sha256": file_sha256(folds) if folds else None,
+    }
+    write_provenance(folder, model_settings, facts)
+    place = Machines(gpus, machines, machine_rank, dist_url)
+    exported = train_model(model_settings, training_data, folder, weights, place, seed, resume)
+    typer.echo(f"weights: {exported}")
+
+
+def export(
+    checkpoint: Path = typer.Argument(
+        help="A run folder (its best checkpoint is taken) or a .pth checkpoint."
+    ),
+    out: Path = typer.Option(..., help="The .safetensors file to write."),
+    dtype: str = typer.Option("float16", help="float16 halves the size; float32 keeps every bit."),
+) -> None:
+    """Write a checkpoint's model as safetensors, without optimiser state."""
+    import sartorius.detectron.weights as model_weights
+
+    model_weights.export(checkpoint, out, dtype)
+    typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")

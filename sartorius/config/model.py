@@ -11,6 +11,9 @@ from sartorius.config.reading import FrozenSettings, read_settings
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+#: Levels of the feature pyramid: strides 4, 8, 16, 32 and 64.
+PYRAMID_LEVELS = 5
+
 
 class ModelSettings(FrozenSettings):
     """Everything that makes one training run and its inference, folds, seeds and devices left to the command line."""
@@ -18,12 +21,8 @@ class ModelSettings(FrozenSettings):
     hypothesis: str = Field("", description="Why this file exists: what an ablation should show.")
 
     # Architecture
-    backbone: Literal["r50", "x101_32x8d"] = Field(
-        "r50", description="Residual network under the feature pyramid."
-    )
-    last_stage: Literal[4, 5] = Field(
-        5,
-        description="Last residual stage. Cells are small: stage 5 (stride 32) holds 60 % of R50's weights.",
+    backbone: Literal["r50", "r50_thin", "x101_32x8d"] = Field(
+        "r50", description="Residual network under the feature pyramid; r50_thin has half of r50's channels."
     )
     pyramid_channels: Count = Field(256, description="Channels of every pyramid level.")
     box_head_channels: Count = Field(1024, description="Width of the box head's two fully connected layers.")
@@ -33,8 +32,8 @@ class ModelSettings(FrozenSettings):
     )
     anchor_sizes_px: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         (8.0, 16.0, 32.0, 64.0, 128.0),
-        description="Anchor side per pyramid level, in network input pixels; one level more than residual stages "
-        "2 to `last_stage`. detectron2's 32–512 would miss cells of 15 px.",
+        description="Anchor side of each pyramid level (strides 4 to 64), in network input pixels. "
+        "detectron2's 32–512 would miss cells of 15 px.",
     )
     anchor_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         (0.5, 1.0, 2.0), description="Height over width of the anchors of every size."
@@ -52,7 +51,8 @@ class ModelSettings(FrozenSettings):
 
     # Training data
     crop_px: Annotated[int, Field(ge=32)] | None = Field(
-        None, description="Side of the random training crop in image pixels; null trains on whole images."
+        None,
+        description="Side of the random training crop in network input pixels; null trains on whole images.",
     )
     scale_jitter: tuple[Positive, Positive] = Field(
         (0.8, 1.25), description="Lowest and highest random factor on `input_scale` in training."
@@ -91,6 +91,11 @@ class ModelSettings(FrozenSettings):
     )
     data_workers: Annotated[int, Field(ge=0)] = Field(2, description="Processes that load training images.")
 
+    validation_score: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5,
+        description="Score threshold of the validation metric, fixed so that it is not tuned on what it judges.",
+    )
+
     # Inference
     proposals_before_nms: Count = Field(2000, description="Proposals per pyramid level before NMS.")
     proposals_after_nms: Count = Field(2000, description="Proposals per image after NMS.")
@@ -111,11 +116,10 @@ class ModelSettings(FrozenSettings):
 
     @model_validator(mode="after")
     def _levels_have_anchors(self) -> Self:
-        levels = self.last_stage  # stages 2 … last, and one pooled level on top
-        if len(self.anchor_sizes_px) != levels:
+        if len(self.anchor_sizes_px) != PYRAMID_LEVELS:
             raise ValueError(
-                f"anchor_sizes_px needs one size for each of the {levels} pyramid levels of last_stage "
-                f"{self.last_stage}, got {len(self.anchor_sizes_px)}"
+                f"anchor_sizes_px needs one size for each of the {PYRAMID_LEVELS} pyramid levels, "
+                f"got {len(self.anchor_sizes_px)}"
             )
         if self.scale_jitter[0] > self.scale_jitter[1]:
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")

@@ -1,0 +1,27 @@
+"""Shims for detectron2 0.6 on today's Pillow and PyTorch, applied only where they are needed."""
+
+import importlib.util
+import sys
+import types
+
+import PIL.Image
+
+from sartorius.errors import UserError
+
+
+def apply() -> None:
+    """Make `import detectron2` work; a source install of detectron2 with its C++ extension is left as it is.
+
+    Raises UserError naming the extra to install when torch or detectron2 is missing.
+    """
+    for package in ("torch", "detectron2"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"this command needs {package}, which is not installed; in a checkout run "
+                "`uv sync --extra detectron`, elsewhere install `sartorius[detectron]`"
+            )
+    if not hasattr(PIL.Image, "LINEAR"):  # removed in Pillow 10, used as a default argument by detectron2 0.6
+        PIL.Image.LINEAR = PIL.Image.BILINEAR
+    if importlib.util.find_spec("detectron2._C") is None:
+        # The wheel without C++ sources: RoIAlign and NMS come from torchvision, nothing calls the extension.
+        sys.modules.setdefault("detectron2._C", types.ModuleType("detectron2._C"))

@@ -1,0 +1,101 @@
+"""Training images decoded once and kept in memory."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sartorius.cells import Cells
+from sartorius.data.competition import image_folder, read_truth, truth_csv
+from sartorius.data.folds import read_folds
+from sartorius.data.images import list_images, read_image
+from sartorius.detectron.mapper import TrainingImage
+from sartorius.errors import UserError
+from sartorius.rle import crop_from_coco
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Images to train on, and images that are only looked at for validation, with their truth."""
+
+    training: Sequence[TrainingImage]
+    validation: Sequence[TrainingImage]
+    validation_truth: Mapping[str, Cells]
+
+
+def read_training_data(
+    data_dirs: Sequence[Path], cell_types: Sequence[str], folds: Path | None, fold: int | None
+) -> TrainingData:
+    """The images of one run, split by fold.
+
+    data_dirs: the first folder is split by `folds`; all of the others are trained on.
+    folds, fold: a folds file and the fold that is validated on; None trains on everything.
+    Raises UserError when the fold has no image, or an image to validate on is in another training folder too.
+    """
+    held_out = set() if folds is None or fold is None else _ids_of_fold(folds, fold)
+    images, truth = read_training_images(data_dirs[0], cell_types)
+    absent = sorted(held_out - truth.keys())
+    if absent:
+        raise UserError(
+            f"{folds}: {len(absent)} images of fold {fold} are not in {data_dirs[0]}, for example {absent[0]}"
+        )
+    training = [image for image in images if image.image_id not in held_out]
+    for folder in data_dirs[1:]:
+        more, _ = read_training_images(folder, cell_types)
+        leaked = sorted(held_out & {image.image_id for image in more})
+        if leaked:
+            raise UserError(f"{folder}: image {leaked[0]} of validation fold {fold} must not be trained on")
+        training += more
+    return TrainingData(
+        training=training,
+        validation=[image for image in images if image.image_id in held_out],
+        validation_truth={name: truth[name] for name in sorted(held_out)},
+    )
+
+
+def _ids_of_fold(folds: Path, fold: int) -> set[str]:
+    numbers = read_folds(folds)
+    ids = {image_id for image_id, number in numbers.items() if number == fold}
+    if not ids:
+        raise UserError(f"{folds}: no image is in fold {fold}; it has folds {sorted(set(numbers.values()))}")
+    return ids
+
+
+def read_training_images(
+    data_dir: Path, cell_types: Sequence[str], ids: Iterable[str] | None = None
+) -> tuple[list[TrainingImage], dict[str, Cells]]:
+    """The images of a data set in the competition's layout by rising id, and their truth.
+
+    ids: the images wanted; None takes all that are annotated.
+    Raises UserError when an image is missing or has another size than its annotation, or a cell type is unknown.
+    """
+    chosen = read_truth(truth_csv(data_dir), None if ids is None else set(ids))
+    paths = list_images(image_folder(data_dir, "train"))
+    missing = sorted(chosen.keys() - paths.keys())
+    if missing:
+        raise UserError(
+            f"{data_dir}: {len(missing)} annotated images have no file in train/, for example "
+            f"{', '.join(missing[:5])}; run `sartorius data check {data_dir}`"
+        )
+    return [_training_image(paths[name], cells, cell_types) for name, cells in chosen.items()], chosen
+
+
+def _training_image(path: Path, cells: Cells, cell_types: Sequence[str]) -> TrainingImage:
+    pixels = read_image(path)
+    if pixels.shape != cells.size_hw:
+        raise UserError(
+            f"{path}: image has (height, width) {pixels.shape}, its annotation says {cells.size_hw}"
+        )
+    number: Mapping[str, int] = {name: index for index, name in enumerate(cell_types)}
+    unknown = sorted(set(cells.cell_types.tolist()) - set(number))
+    if unknown:
+        raise UserError(
+            f"{path.stem}: cell type {unknown[0]!r} is not in the model's cell_types {list(cell_types)}"
+        )
+    return TrainingImage(
+        image_id=path.stem,
+        pixels=pixels,
+        crops=tuple(crop_from_coco(mask) for mask in cells.masks),
+        classes=np.array([number[name] for name in cells.cell_types.tolist()], dtype=np.int64),
+    )

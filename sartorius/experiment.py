@@ -1,0 +1,76 @@
+"""Run folders: where a training run lives, and how it came about."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+from sartorius.config import ModelSettings
+from sartorius.files import atomic_path
+
+PACKAGES = (
+    "sartorius",
+    "torch",
+    "torchvision",
+    "pb1-detectron2",
+    "numpy",
+    "opencv-python-headless",
+    "pycocotools",
+)
+
+
+def run_folder(root: Path, config: Path, fold: int | None) -> Path:
+    """`<root>/<stem of the settings file>/fold<k>`, or `…/all` for a run on all images."""
+    return root / config.stem / ("all" if fold is None else f"fold{fold}")
+
+
+def write_provenance(folder: Path, settings: ModelSettings, facts: Mapping[str, object]) -> None:
+    """Write the merged settings and what the run depends on: `config.yaml` and `provenance.json`.
+
+    facts: what only the caller knows: command, seed, data hash, initial weights.
+    """
+    with atomic_path(folder / "config.yaml") as path:
+        path.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    provenance = {
+        **facts,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: installed for name in PACKAGES if (installed := _version(name))},
+    }
+    with atomic_path(folder / "provenance.json") as path:
+        path.write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_commit() -> str:
+    """The checkout's commit, with "+changes" when files differ from it; "" outside of a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return (
+            f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)  # noqa: S607
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
