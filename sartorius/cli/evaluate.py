@@ -1,5 +1,148 @@
+"""`sartorius evaluate`: score predictions against the truth."""
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from sartorius.errors import UserError
+
+if TYPE_CHECKING:
+    from sartorius.cells import Cells
+
+
+class VariantName(StrEnum):
+    """How a prediction that hits two true cells counts."""
+
+    ONE_TO_ONE = "one_to_one"
+    DROP = "drop"
+    DOUBLE = "double"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    predictions: Annotated[
+        Path,
+        typer.Argument(help="Folder of predictions of one source or of a fused result, or a submission CSV."),
+    ],
+    truth: Annotated[Path, typer.Option(help="The competition's train.csv.")],
+    folds: Annotated[Path | None, typer.Option(help="CSV file with the columns id and fold.")] = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Score only the images of this fold.")] = None,
+    only_predicted: Annotated[
+        bool,
+        typer.Option("--only-predicted", help="Leave out images without predictions instead of refusing."),
+    ] = False,
+    remove_overlap: Annotated[
+        bool, typer.Option("--remove-overlap", help="Give pixels claimed twice to the higher score first.")
+    ] = False,
+    variant: Annotated[
+        VariantName,
+        typer.Option(help="How a prediction on two true cells counts; drop and double are community copies."),
+    ] = VariantName.ONE_TO_ONE,
+    against: Annotated[
+        Path | None, typer.Option(help="Other predictions to compare with, image by image.")
+    ] = None,
+    coco: Annotated[bool, typer.Option("--coco", help="COCO AP of masks and boxes as well.")] = False,
+    max_detections: Annotated[
+        int, typer.Option(min=1, help="COCO's detections per image, the surest first.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
+    ] = False,
+) -> None:
+    """Score predictions by the competition's metric: total, per cell type, per threshold, with intervals.
+
+    Scored are all images of the truth, or those of one fold; each must have predictions, if only the finding that
+    there is no cell. Predictions are scored as given: overlapping ones, which the competition refuses, get a warning.
+    """
+    import numpy as np
+
+    from sartorius.data.competition import read_truth
+    from sartorius.metrics.assessment import Wanted, assess
+    from sartorius.metrics.images import chosen_images
+
+    if (folds is None) != (fold is None):
+        raise UserError("--folds FILE and --fold K go together: give both or neither")
+    if coco and not predictions.is_dir():
+        raise UserError(f"{predictions}: --coco ranks cells by score; expected a folder of predictions")
+    every_truth = read_truth(truth)
+    chosen = chosen_images(every_truth, _folds(folds), fold)
+    paths = [predictions] if against is None else [predictions, against]
+    read = [_read(path, every_truth, remove_overlap) for path in paths]
+    if only_predicted:
+        chosen = {name: cells for name, cells in chosen.items() if all(name in found for found in read)}
+    found, *others = [_for_images(path, one, chosen) for path, one in zip(paths, read, strict=True)]
+    wanted = Wanted(
+        variant.value, confusion=predictions.is_dir(), coco_detections=max_detections if coco else None
+    )
+    assessment = assess(found, chosen, np.random.default_rng(seed), wanted, *others)
+    result = assessment.to_json() | {
+        "predictions": [str(path) for path in paths],
+        "images_of_truth": len(every_truth),
+        "images_of_predictions": len(read[0]),
+        "fold": fold,
+    }
+    if as_json:
+        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    else:
+        _print(result)
+
+
+def _folds(path: Path | None) -> dict[str, int] | None:
+    from sartorius.data.folds import read_folds
+
+    return None if path is None else read_folds(path)
+
+
+def _read(path: Path, truth: Mapping[str, "Cells"], without_overlap: bool) -> dict[str, "Cells"]:
+    """The predictions of a folder or a submission file, by image id."""
+    from sartorius.data.predictions import read_prediction_folder
+    from sartorius.postprocess import remove_overlap
+    from sartorius.submission import read_submission
+
+    if path.is_dir():
+        found = read_prediction_folder(path)
+    else:
+        found = read_submission(path, {name: cells.size_hw for name, cells in truth.items()})
+    if not without_overlap:
+        return found
+    return {name: remove_overlap(cells, min_area_px=1) for name, cells in found.items()}
+
+
+def _for_images(path: Path, found: Mapping[str, "Cells"], truth: Mapping[str, "Cells"]) -> dict[str, "Cells"]:
+    """The predictions of the images to score; says on stderr what the competition would refuse."""
+    from sartorius.metrics.competition import images_with_overlap
+    from sartorius.metrics.images import predictions_for
+
+    try:
+        chosen = predictions_for(found, truth)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    overlapping = images_with_overlap(chosen)
+    if overlapping:
+        typer.echo(
+            f"warning: {path}: masks overlap in {len(overlapping)} of {len(chosen)} images, for example "
+            f"{overlapping[0]}; the competition refuses such masks, so this is not its score: fuse and clean them "
+            "first, or use --remove-overlap",
+            err=True,
+        )
+    return chosen
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    from sartorius.cli import evaluate_tables
+
+    console = Console()
+    console.print(evaluate_tables.headline(result), highlight=False, markup=False, soft_wrap=True)
+    for table in evaluate_tables.tables(result):
+        console.print(table)

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from sartorius.cells import Cells, no_cells
 from sartorius.errors import UserError
-from sartorius.metrics.coco import SizeBounds, coco_ap, coco_aps
+from sartorius.metrics.coco import SizeBounds, coco_ap, coco_aps, coco_intervals
 from sartorius.rle import coco_from_dense
 
 
@@ -57,6 +57,26 @@ def test_sizes_are_those_of_the_true_cells_under_the_bounds_given():
     score = coco_ap(found, truth, "mask", sizes=SizeBounds(2, 4))
     assert (score.ap_small, score.ap_large) == (1, None)
     assert score.ap_medium == pytest.approx(51 / 101)
+
+
+def test_intervals_stand_around_the_figures_and_come_again_with_the_seed():
+    truth = {name: cells(cell("##...."), cell("..##..")) for name in "abcd"}
+    found = {"a": cell("##...."), "b": truth["b"], "c": cell("....##", score=0.5), "d": truth["d"]}
+    intervals = coco_intervals(found, truth, "mask", np.random.default_rng(0))
+    score = coco_ap(found, truth, "mask")
+    assert {name: interval and interval.value for name, interval in intervals.items()} == {
+        name: value for name, value in score.to_json().items() if name not in ("shape", "max_detections")
+    }
+    assert intervals["ap_large"] is None
+    assert 0 <= intervals["ap"].low < intervals["ap"].value < intervals["ap"].high <= 1
+    assert intervals["recall"].high == 1
+    assert intervals == coco_intervals(found, truth, "mask", np.random.default_rng(0))
+
+
+def test_images_that_are_all_alike_leave_no_doubt():
+    truth = {name: cells(cell("##...."), cell("..##..")) for name in "abc"}
+    found = {name: image[:1] for name, image in truth.items()}
+    assert coco_intervals(found, truth, "mask", np.random.default_rng(0))["recall"] == (0.5, 0.5, 0.5)
 
 
 def test_no_prediction_at_all_scores_zero():

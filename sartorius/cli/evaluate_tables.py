@@ -1,0 +1,110 @@
+"""What `sartorius evaluate` shows on a terminal: its JSON result as tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """What was scored on which images, and the total."""
+    where = "" if result["fold"] is None else f" of fold {result['fold']}"
+    low, high = result["interval_95"]["total"]
+    return (
+        f"{result['predictions'][0]}: {result['images']} images{where} scored; "
+        f"the truth has {result['images_of_truth']}, the predictions {result['images_of_predictions']}\n"
+        f"{result['metric']} ({result['variant'].replace('_', '-')}): {result['total']:.4f}, "
+        f"95 % interval over images {low:.4f} to {high:.4f}"
+    )
+
+
+def tables(result: Mapping[str, Any]) -> Iterator[Table]:
+    """The tables of a result: per type, per threshold, and what else it holds."""
+    intervals = result["interval_95"]
+    yield _table(
+        ("cell type", "images", "mAP", "95 % interval"),
+        [
+            (name, str(result["images_per_type"][name]), _figure(score), _bounds(intervals["per_type"][name]))
+            for name, score in result["per_type"].items()
+        ],
+    )
+    yield _table(
+        ("IoU >", "TP/(TP+FP+FN)", "95 % interval"),
+        [
+            (name, _figure(score), _bounds(intervals["per_threshold"][name]))
+            for name, score in result["per_threshold"].items()
+        ],
+    )
+    at_50 = result["at_50"]
+    yield _table(
+        ("cells at IoU > .50", "figure", "95 % interval"),
+        [
+            ("precision", _figure(at_50["precision"]), ""),
+            ("recall", _figure(at_50["recall"]), ""),
+            ("F1", _figure(at_50["f1"]), _bounds(intervals["f1"])),
+        ],
+    )
+    if "confusion" in result:
+        yield _confusion(result["confusion"])
+    if "coco" in result:
+        yield _coco(result["coco"])
+    if "against" in result:
+        yield _against(result["predictions"][1], result["against"])
+
+
+def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> Table:
+    return _table(
+        ("true \\ found as", *confusion),
+        [(name, *(str(number) for number in row.values())) for name, row in confusion.items()],
+    )
+
+
+def _coco(coco: Mapping[str, Any]) -> Table:
+    return _table(
+        ("figure", "masks", "95 % interval", "boxes", "95 % interval"),
+        [
+            (name.replace("_", " "), *_with_bounds(coco["mask"][name]), *_with_bounds(coco["box"][name]))
+            for name in coco["mask"]
+        ],
+        title=f"COCO at {coco['max_detections']} detections per image",
+    )
+
+
+def _against(other: str, against: Mapping[str, Any]) -> Table:
+    return _table(
+        ("images", "mAP more", "95 % interval", "better in resamples"),
+        [
+            (
+                name,
+                f"{difference['difference']:+.4f}",
+                f"{difference['low']:+.4f} to {difference['high']:+.4f}",
+                f"{difference['share_better']:.1%}",
+            )
+            for name, difference in against["differences"].items()
+        ],
+        title=f"Against {escape(other)}, total {against['total']:.4f}",
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _bounds(bounds: Sequence[float]) -> str:
+    return f"{bounds[0]:.4f} to {bounds[1]:.4f}"
+
+
+def _with_bounds(interval: Mapping[str, float] | None) -> tuple[str, str]:
+    if interval is None:
+        return "none", ""
+    return _figure(interval["value"]), _bounds((interval["low"], interval["high"]))

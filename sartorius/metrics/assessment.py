@@ -1,0 +1,147 @@
+"""Every figure of one set of predictions in one record, each with its interval over images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartorius.cells import Cells
+from sartorius.metrics.bootstrap import Interval, PairedDifference, mean_interval, paired_difference
+from sartorius.metrics.coco import SHAPES, Shape, coco_intervals
+from sartorius.metrics.competition import CompetitionScore, evaluate
+from sartorius.metrics.confusion import Confusion, type_confusion
+from sartorius.metrics.f1 import F1Score, f1_score
+from sartorius.metrics.matching import THRESHOLDS, Variant
+
+
+class Wanted(NamedTuple):
+    """What to assess.
+
+    variant: how a prediction that hits two true cells counts.
+    confusion: found against true cell types, for predictions that carry types.
+    coco_detections: COCO figures at this detection cap, for predictions that carry scores; None leaves them out.
+    """
+
+    variant: Variant = "one_to_one"
+    confusion: bool = True
+    coco_detections: int | None = None
+
+
+#: The competition's figures and the confusion of types; COCO's take seconds.
+EVERYTHING_CHEAP = Wanted()
+
+
+class Comparison(NamedTuple):
+    """Another result's total and how much better the first one is: "total" and each cell type by name."""
+
+    other_total: float
+    differences: dict[str, PairedDifference]
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """The figures of one set of predictions with 95 % intervals over images.
+
+    score: the counts behind `total`, `per_type` and `per_threshold`.
+    f1: pooled precision, recall and F1 at IoU > .5, one-to-one whatever the variant of `score`.
+    confusion, coco, comparison: None where they were not asked for; `coco` by shape and figure.
+    """
+
+    score: CompetitionScore
+    total: Interval
+    per_type: dict[str, Interval]
+    per_threshold: dict[float, Interval]
+    f1: F1Score
+    confusion: Confusion | None
+    coco_detections: int | None
+    coco: dict[Shape, dict[str, Interval | None]] | None
+    comparison: Comparison | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that the json module writes: `CompetitionScore.to_json` and the rest beside it."""
+        result = self.score.to_json() | {
+            "interval_95": {
+                "total": _bounds(self.total),
+                "per_type": {name: _bounds(interval) for name, interval in self.per_type.items()},
+                "per_threshold": {
+                    f"{t:.2f}": _bounds(interval) for t, interval in self.per_threshold.items()
+                },
+                "f1": _bounds(self.f1.f1),
+            },
+            "at_50": {"precision": self.f1.precision, "recall": self.f1.recall, "f1": self.f1.f1.value},
+        }
+        if self.confusion is not None:
+            result["confusion"] = self.confusion.to_json()
+        if self.coco is not None:
+            result["coco"] = {"max_detections": self.coco_detections} | {
+                shape: {name: interval and interval._asdict() for name, interval in figures.items()}
+                for shape, figures in self.coco.items()
+            }
+        if self.comparison is not None:
+            result["against"] = {
+                "total": self.comparison.other_total,
+                "differences": {name: row._asdict() for name, row in self.comparison.differences.items()},
+            }
+        return result
+
+
+def assess(
+    predictions: Mapping[str, Cells],
+    truth: Mapping[str, Cells],
+    rng: np.random.Generator,
+    wanted: Wanted = EVERYTHING_CHEAP,
+    other: Mapping[str, Cells] | None = None,
+) -> Assessment:
+    """The figures over the images of `truth`, compared with another result on the same images if there is one.
+
+    Raises UserError if there is no image, or a prediction is of an image that `truth` does not have or of another size.
+    """
+    score = evaluate(predictions, truth, wanted.variant)
+    one_to_one = score if wanted.variant == "one_to_one" else evaluate(predictions, truth)
+    cap = wanted.coco_detections
+    return Assessment(
+        score=score,
+        total=mean_interval(score.image_scores, rng),
+        per_type={
+            name: mean_interval(score.image_scores[rows], rng) for name, rows in _rows_per_type(score).items()
+        },
+        per_threshold={
+            threshold: mean_interval(score.precisions[:, place], rng)
+            for place, threshold in enumerate(THRESHOLDS)
+        },
+        f1=f1_score(one_to_one, rng),
+        confusion=type_confusion(predictions, truth) if wanted.confusion else None,
+        coco_detections=cap,
+        coco=None
+        if cap is None
+        else {shape: coco_intervals(predictions, truth, shape, rng, cap) for shape in SHAPES},
+        comparison=None if other is None else compare(score, evaluate(other, truth, wanted.variant), rng),
+    )
+
+
+def compare(score: CompetitionScore, other: CompetitionScore, rng: np.random.Generator) -> Comparison:
+    """How much better `score` is than `other` on the same images.
+
+    Raises ValueError if the two were not scored on the same images in the same order, or by different variants.
+    """
+    if (score.image_ids, score.variant) != (other.image_ids, other.variant):
+        raise ValueError("two results can be compared on the same images by the same variant only")
+    chosen = {"total": np.ones(len(score.image_ids), dtype=np.bool_)} | _rows_per_type(score)
+    return Comparison(
+        other.total,
+        {
+            name: paired_difference(score.image_scores[rows], other.image_scores[rows], rng)
+            for name, rows in chosen.items()
+        },
+    )
+
+
+def _rows_per_type(score: CompetitionScore) -> dict[str, NDArray[np.bool_]]:
+    types = np.array(score.cell_types)
+    return {str(name): types == name for name in np.unique(types)}
+
+
+def _bounds(interval: Interval) -> list[float]:
+    return [interval.low, interval.high]
