@@ -1,0 +1,100 @@
+"""The strategies on the masks themselves: NMS on masks, and clusters in which every source has one vote."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartorius.column_runs import ColumnRuns
+from sartorius.compiled import compiled
+from sartorius.config.fusion import MaskNmsSettings, MasksSettings
+from sartorius.fusion.clusters import NONE, Clusters, grouped
+from sartorius.fusion.detections import Detections
+from sartorius.line_runs import Ints
+from sartorius.overlap import Pairs, pairs_within
+
+Floats = NDArray[np.float64]
+
+
+class _Neighbours(NamedTuple):
+    """For each row the rows that may be its cell: `rows[offsets[i]:offsets[i + 1]]`, ascending, and their IoU."""
+
+    offsets: Ints
+    rows: Ints
+    ious: Floats
+
+
+def mask_nms(found: Detections, runs: ColumnRuns, settings: MaskNmsSettings) -> Clusters:
+    """Rows in falling order survive unless they are one cell with a better survivor, to which they then belong.
+
+    found: N detections; runs: of their masks.
+    """
+    pairs = pairs_within(runs, found.rows.boxes_xyxy)
+    areas = found.rows.areas_px
+    area_a, area_b = areas[pairs.rows_a], areas[pairs.rows_b]
+    ious = pairs.intersections_px / (area_a + area_b - pairs.intersections_px)
+    one_cell = ious >= settings.min_iou
+    if settings.min_containment is not None:
+        one_cell |= pairs.intersections_px / np.minimum(area_a, area_b) >= settings.min_containment
+    near = _neighbours(found, pairs, ious, one_cell, settings.across_types)
+    everyone = np.arange(len(found.rows))  # each row its own source: nobody is anybody's second detection
+    return grouped(found, _seeds(*near, everyone, len(everyone), True)[0])
+
+
+def mask_clusters(found: Detections, runs: ColumnRuns, settings: MasksSettings) -> Clusters:
+    """Rows in falling order begin a cell, and of each other source the row that overlaps it most joins.
+
+    found: N detections; runs: of their masks.
+    Only rows with an IoU of at least `min_iou` with the seed join; ties go to the first.
+    """
+    pairs = pairs_within(runs, found.rows.boxes_xyxy)
+    areas = found.rows.areas_px
+    ious = pairs.intersections_px / (areas[pairs.rows_a] + areas[pairs.rows_b] - pairs.intersections_px)
+    near = _neighbours(found, pairs, ious, ious >= settings.min_iou, settings.across_types)
+    dropped = settings.second_of_source == "drop"
+    seed, votes = _seeds(*near, found.source, len(found.names), dropped)
+    return Clusters(seed, votes, found.rows.scores.astype(np.float64))
+
+
+def _neighbours(
+    found: Detections, pairs: Pairs, ious: Floats, chosen: NDArray[np.bool_], across_types: bool
+) -> _Neighbours:
+    """The chosen pairs seen from both of their rows."""
+    if not across_types:
+        chosen = chosen & (found.rows.cell_types[pairs.rows_a] == found.rows.cell_types[pairs.rows_b])
+    rows_a, rows_b, both = pairs.rows_a[chosen], pairs.rows_b[chosen], np.tile(ious[chosen], 2)
+    here, there = np.concatenate([rows_a, rows_b]), np.concatenate([rows_b, rows_a])
+    order = np.lexsort((there, here))
+    offsets = np.searchsorted(here[order], np.arange(len(found.rows) + 1))
+    return _Neighbours(offsets.astype(np.int64), there[order], both[order])
+
+
+@compiled
+def _seeds(
+    offsets: Ints, rows: Ints, ious: Floats, source: Ints, sources: int, takes_all: bool
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Each row's seed, and whether it is its source's vote.
+
+    takes_all: rows of a source that has voted belong to the cell too, without a vote; otherwise they stay free.
+    """
+    seed, votes = np.full(len(source), NONE), np.zeros(len(source), np.bool_)
+    best_row, best_iou = np.zeros(sources, np.int64), np.zeros(sources)
+    for row in range(len(source)):
+        if seed[row] != NONE:
+            continue
+        seed[row], votes[row] = row, True
+        for near in range(offsets[row], offsets[row + 1]):
+            best_iou[source[rows[near]]] = -1.0
+        for near in range(offsets[row], offsets[row + 1]):
+            other = rows[near]
+            free = seed[other] == NONE and source[other] != source[row]
+            if free and ious[near] > best_iou[source[other]]:
+                best_iou[source[other]], best_row[source[other]] = ious[near], other
+        for near in range(offsets[row], offsets[row + 1]):
+            other = rows[near]
+            if seed[other] != NONE:
+                continue
+            first = best_iou[source[other]] >= 0.0 and best_row[source[other]] == other
+            if first or takes_all:
+                seed[other], votes[other] = row, first
+    return seed, votes

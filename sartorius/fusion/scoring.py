@@ -1,0 +1,51 @@
+"""The score and the type of a cell from the detections that vote for it; the same rules for every strategy."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartorius.cells import Strings
+from sartorius.config.fusion import ClusterSettings, JoiningSettings
+from sartorius.fusion.clusters import Clusters
+from sartorius.fusion.detections import Detections
+
+Floats = NDArray[np.float64]
+
+
+def confidences(
+    found: Detections, clusters: Clusters, settings: JoiningSettings, inside: Floats
+) -> NDArray[np.float32]:
+    """(K,) float32 score of each cell, in [0, 1].
+
+    Score of its best vote or weighted mean of its votes, times the share that its sources have in the weight of all
+    sources that looked, times the mean probability inside its mask, the last two to the powers in the settings.
+    inside: (K,) those mean probabilities.
+    """
+    rows, cell = clusters.voters()
+    scores = clusters.scores[clusters.seeds]
+    if isinstance(settings, ClusterSettings):
+        weights = found.weights[rows]
+        sums = np.bincount(cell, weights, len(scores))
+        if settings.score == "mean":
+            scores = np.bincount(cell, weights * clusters.scores[rows], len(scores)) / sums
+        scores = scores * (sums / found.source_weights.sum()) ** settings.agreement_power
+    return np.clip(scores * inside**settings.mask_score_power, 0, 1).astype(np.float32)
+
+
+def voted_types(found: Detections, clusters: Clusters) -> Strings:
+    """(K,) the type of each cell with the highest sum of weight times score.
+
+    Ties go to the type of the highest single vote, then to the first by name.
+    """
+    rows, cell = clusters.voters()
+    names, codes = np.unique(found.rows.cell_types, return_inverse=True)
+    places = cell * len(names) + codes[rows]
+    shape = len(clusters.seeds), len(names)
+    sums = np.bincount(places, found.votes[rows], shape[0] * shape[1])
+    sums[
+        np.setdiff1d(np.arange(len(sums)), places)
+    ] = -1  # a type without a vote never wins, not even against 0
+    best = np.zeros(len(sums))
+    np.maximum.at(best, places, found.votes[rows])
+    cells, types = np.divmod(np.arange(len(sums)), max(shape[1], 1))
+    order = np.lexsort((types, -best, -sums, cells))
+    return names[types[order[:: max(shape[1], 1)]]]
