@@ -145,12 +145,16 @@ def kaggle_from_coco(rle: CocoRle) -> KaggleRle:
 
 def kaggles_from_cocos(rles: Sequence[CocoRle]) -> list[KaggleRle]:
     """Turn packed masks into competition texts with the fewest runs; an empty mask gives empty text."""
-    runs = runs_from_cocos(rles)
+    return kaggles_from_runs(runs_from_cocos(rles), [rle.size_hw for rle in rles])
+
+
+def kaggles_from_runs(runs: LineRuns, sizes_hw: Sequence[tuple[int, int]]) -> list[KaggleRle]:
+    """Write N masks given as runs along their rows; sizes_hw: (height, width) of each mask's image."""
     numbers = np.stack([runs.starts + 1, runs.lengths], axis=1).ravel().tolist()
-    ends = (2 * np.cumsum(runs.counts(len(rles)))).tolist()
+    ends = (2 * np.cumsum(runs.counts(len(sizes_hw)))).tolist()
     return [
-        KaggleRle(rle.size_hw, " ".join(map(str, numbers[begin:end])))
-        for rle, (begin, end) in zip(rles, pairwise([0, *ends]), strict=True)
+        KaggleRle(size_hw, " ".join(map(str, numbers[begin:end])))
+        for size_hw, (begin, end) in zip(sizes_hw, pairwise([0, *ends]), strict=True)
     ]
 
 
