@@ -1,7 +1,6 @@
 """`sartorius fuse`: cached predictions fused and cleaned, without torch."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,8 @@ def fuse(
         Path, typer.Option(help="Folder of the fused cells; an earlier fused result is replaced.")
     ],
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; default all cores, 0 works in this one.")
+        int | None,
+        typer.Option(min=0, help="Processes; 0 works in this one. Default: as many cores as pay off."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -32,9 +32,8 @@ def fuse(
     from sartorius.pipeline import fuse_predictions
 
     settings = load_ensemble_settings(ensemble)
-    n_workers = (os.cpu_count() or 1) if workers is None else workers
     with shown_progress() as report:
-        fused = fuse_predictions(settings, predictions, out, n_workers=n_workers, report=report)
+        fused = fuse_predictions(settings, predictions, out, n_workers=workers, report=report)
     cells = sum(fused.cells.values())
     if as_json:
         typer.echo(json.dumps({"out": str(out), "images": len(fused.cells), "cells": cells}))

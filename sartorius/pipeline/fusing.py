@@ -1,10 +1,12 @@
 """Cached predictions fused and cleaned, image by image, without torch."""
 
+import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,8 @@ from sartorius.postprocess import clean
 
 #: The source that the manifest of a fused folder names.
 FUSED = "fused"
+#: Starting a process costs about as much as fusing this many images.
+IMAGES_PER_PROCESS = 24
 
 
 class Fused(NamedTuple):
@@ -60,7 +64,7 @@ def fuse_predictions(
     cache_root: Path,
     out_dir: Path,
     image_ids: Collection[str] | None = None,
-    n_workers: int = 0,
+    n_workers: int | None = None,
     report: Report = no_report,
 ) -> Fused:
     """`out_dir` holds the fused and cleaned cells of every image, as one more folder of predictions.
@@ -68,7 +72,8 @@ def fuse_predictions(
     cache_root: the folder that `predict_images` filled.
     out_dir: new, empty, or an earlier fused result, which is replaced once everything is done.
     image_ids: only these images; None takes every image of the cache.
-    n_workers: processes that share the images; 0 or 1 works in this one. The result does not depend on it.
+    n_workers: processes that share the images, 0 or 1 works in this one; None takes as many of the cores as pay off.
+        The result does not depend on it.
     Raises UserError listing what is missing if an image lacks the prediction of any source, or if `out_dir` holds
     something else.
     """
@@ -77,9 +82,7 @@ def fuse_predictions(
     with _replaced(out_dir) as folder:
         write_manifest(folder, _manifest(settings))
         work = partial(_fuse_one, settings=settings, cache_root=cache_root, folder=folder)
-        workers = min(n_workers, len(chosen)) if n_workers > 1 else 0
-        # Processes that begin anew: forking one that has torch's threads can hang.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(_workers(n_workers, len(chosen)), mp_context=_fresh_processes()) as pool:
             counts = {}
             for image_id, count in zip(chosen, pool.map(work, chosen), strict=True):
                 counts[image_id] = count
@@ -91,6 +94,21 @@ def _fuse_one(image_id: str, settings: EnsembleSettings, cache_root: Path, folde
     cells = fused_and_cleaned(read_sources(settings, cache_root, image_id), settings)
     write_cells(prediction_path(folder, image_id), cells)
     return len(cells)
+
+
+def _workers(n_workers: int | None, images: int) -> int:
+    """How many processes to start; 0 works in this one."""
+    asked = min(os.cpu_count() or 1, images // IMAGES_PER_PROCESS) if n_workers is None else n_workers
+    return min(asked, images) if asked > 1 else 0
+
+
+def _fresh_processes() -> BaseContext:
+    """Processes that begin without this one's threads: forking a process that has torch's can hang."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once, not once in each process
+    return context
 
 
 def _complete(settings: EnsembleSettings, cache_root: Path, image_ids: Collection[str] | None) -> list[str]:

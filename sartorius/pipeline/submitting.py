@@ -1,6 +1,5 @@
 """From images to a checked submission in one go."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +12,6 @@ from sartorius.files import atomic_path
 from sartorius.pipeline.fusing import fuse_predictions
 from sartorius.pipeline.predicting import Predictor, Report, no_report, predict_images
 from sartorius.submission import check_submission, write_submission
-
-#: Starting a process costs about as much as fusing this many images.
-IMAGES_PER_PROCESS = 8
 
 
 class Submitted(NamedTuple):
@@ -44,8 +40,7 @@ def submit(
     with tempfile.TemporaryDirectory(prefix="sartorius-") as name:
         cache = cache_dir or Path(name) / "predictions"
         predict_images(predictors, settings, image_paths, cache, report)
-        workers = min(os.cpu_count() or 1, len(image_paths) // IMAGES_PER_PROCESS)
-        fused = fuse_predictions(settings, cache, Path(name) / "fused", image_paths, workers, report)
+        fused = fuse_predictions(settings, cache, Path(name) / "fused", image_paths, report=report)
         write_checked(fused.folder, out_csv)
     return Submitted(out_csv, fused.cells)
 

@@ -1,0 +1,151 @@
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from fake_predictors import (
+    SOURCES,
+    Blind,
+    JitteredTruth,
+    small_ensemble,
+    small_truth,
+    two_predictors,
+    written_images,
+)
+
+from sartorius.cells import Cells
+from sartorius.config import EnsembleSettings, load_ensemble_settings
+from sartorius.data.predictions import list_sources, read_manifest, read_prediction_folder
+from sartorius.errors import UserError
+from sartorius.pipeline import predict_images
+
+
+class Scene(NamedTuple):
+    truth: dict[str, Cells]
+    paths: dict[str, Path]
+    settings: EnsembleSettings
+    cache: Path
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    truth = small_truth()
+    paths = written_images(tmp_path / "images", truth)
+    return Scene(truth, paths, load_ensemble_settings(small_ensemble(tmp_path)), tmp_path / "cache")
+
+
+def test_every_image_is_predicted_by_every_model_through_every_view(scene):
+    predicted = predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    assert predicted == (12, 0)
+    assert set(list_sources(scene.cache)) == set(SOURCES)
+    for name, folder in list_sources(scene.cache).items():
+        found = read_prediction_folder(folder)
+        assert {image_id: len(cells) for image_id, cells in found.items()} == {
+            "astro_image": 2,
+            "cort_image": 3,
+            "empty_image": 0,
+        }
+        assert set(found["cort_image"].sources) == {name}
+
+
+def test_the_manifest_says_which_model_and_view_it_was(scene):
+    predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    manifest = read_manifest(scene.cache / "x101" / "horizontal")
+    assert (manifest.source, manifest.model, manifest.view) == ("x101/horizontal", "x101.yaml", "horizontal")
+    assert manifest.config == {"backbone": "x101"}
+    assert manifest.weights_sha256 == JitteredTruth({}, "x101").weights_sha256
+
+
+def test_a_second_run_predicts_only_what_is_missing(scene):
+    predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    (scene.cache / "r50" / "horizontal" / "cort_image.npz").unlink()
+    again = two_predictors(scene.truth)
+    assert predict_images(again, scene.settings, scene.paths, scene.cache) == (1, 11)
+    assert again["r50"].seen == [("cort_image", "horizontal")]
+    assert again["x101"].seen == []
+
+
+def test_an_interrupted_run_keeps_what_it_had_and_goes_on(scene):
+    class Interrupted(JitteredTruth):
+        def __call__(self, image, image_id, view):
+            if len(self.seen) == 3:
+                raise KeyboardInterrupt
+            return super().__call__(image, image_id, view)
+
+    predictors = two_predictors(scene.truth) | {"x101": Interrupted(scene.truth, "x101")}
+    with pytest.raises(KeyboardInterrupt):
+        predict_images(predictors, scene.settings, scene.paths, scene.cache)
+    resumed = predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    assert resumed == (5, 7)
+
+
+def test_new_images_join_an_existing_cache(scene):
+    first = {"cort_image": scene.paths["cort_image"]}
+    predict_images(two_predictors(scene.truth), scene.settings, first, scene.cache)
+    assert predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (
+            JitteredTruth({}, "other", backbone="r50"),
+            r"weights_sha256 is [0-9a-f]{12}… there and [0-9a-f]{12}… now",
+        ),
+        (JitteredTruth({}, "r50", input_scale=2.0), "input_scale is None there and 2.0 now"),
+    ],
+)
+def test_a_cache_of_another_model_is_refused_before_anything_is_predicted(scene, other, difference):
+    predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    for file in scene.cache.glob("x101/*/*"):
+        file.unlink()
+    with pytest.raises(
+        UserError, match=f"predictions of another model: {difference}; choose another"
+    ) as error:
+        predict_images(two_predictors(scene.truth) | {"r50": other}, scene.settings, scene.paths, scene.cache)
+    assert str(scene.cache / "r50" / "none") in str(error.value)
+    assert other.seen == []
+    assert list(scene.cache.glob("x101/*/*")) == []
+
+
+def test_files_without_a_manifest_are_not_taken_for_ours(scene):
+    predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    (scene.cache / "r50" / "none" / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"holds \.npz files but no manifest\.json"):
+        predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+
+
+def test_broken_images_are_all_named_once_the_others_are_done(scene):
+    scene.paths["astro_image"].write_bytes(b"")
+    whole = scene.paths["cort_image"].read_bytes()
+    scene.paths["cort_image"].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError) as error:
+        predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    assert str(error.value).startswith("2 of 3 images cannot be read")
+    assert "astro_image.png" in str(error.value)
+    assert "cort_image.png" in str(error.value)
+    assert sorted(path.name for path in scene.cache.rglob("*.npz")) == ["empty_image.npz"] * 4
+
+
+def test_models_that_find_nothing_leave_empty_predictions(scene):
+    blind = {"r50": Blind(scene.truth, "r50"), "x101": Blind(scene.truth, "x101")}
+    assert predict_images(blind, scene.settings, scene.paths, scene.cache) == (12, 0)
+    assert [len(cells) for cells in read_prediction_folder(scene.cache / "r50" / "none").values()] == [
+        0,
+        0,
+        0,
+    ]
+
+
+def test_progress_counts_up_to_the_whole_and_starts_where_a_run_goes_on(scene):
+    said = []
+    first = {"cort_image": scene.paths["cort_image"]}
+    predict_images(two_predictors(scene.truth), scene.settings, first, scene.cache)
+    predict_images(
+        two_predictors(scene.truth),
+        scene.settings,
+        scene.paths,
+        scene.cache,
+        lambda *words: said.append(words),
+    )
+    assert [done for _, done, _ in said] == [1, 2, 3, 4, 9, 10, 11, 12]
+    assert {(what, total) for what, _, total in said} == {("predict", 12)}
