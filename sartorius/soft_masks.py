@@ -125,7 +125,8 @@ def averaged(
     members, thresholds = members.astype(np.int64), np.ascontiguousarray(thresholds, dtype=np.float64)
     cuts = np.searchsorted(groups, np.arange(len(thresholds) + 1)).astype(np.int64)
     frames = _frames(probabilities.bounds[members], cuts)
-    shares = weights / np.repeat(np.add.reduceat(weights, cuts[:-1]) if len(weights) else weights, np.diff(cuts))
+    totals = np.add.reduceat(weights, cuts[:-1]) if len(weights) else weights
+    shares = weights / np.repeat(totals, np.diff(cuts))
     longest = int((np.diff(probabilities.bounds[:, 1::2]) + 2).max(initial=2))
     surface = np.zeros(int(((frames[:, 2] - frames[:, 0]) * (frames[:, 3] - frames[:, 1])).max(initial=0)))
     starts, ends, offsets, inside = _averaged(
