@@ -36,13 +36,11 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
             for name, score in result["per_threshold"].items()
         ],
     )
-    at_50 = result["at_50"]
     yield _table(
         ("cells at IoU > .50", "figure", "95 % interval"),
         [
-            ("precision", _figure(at_50["precision"]), ""),
-            ("recall", _figure(at_50["recall"]), ""),
-            ("F1", _figure(at_50["f1"]), _bounds(intervals["f1"])),
+            (name, _figure(figure), _bounds(intervals["at_50"][name]))
+            for name, figure in result["at_50"].items()
         ],
     )
     if "confusion" in result:

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells
-from sartorius.metrics.bootstrap import Interval, PairedDifference, mean_interval, paired_difference
+from sartorius.metrics.bootstrap import (
+    Interval,
+    PairedDifference,
+    mean_interval,
+    mean_intervals,
+    paired_difference,
+)
 from sartorius.metrics.coco import SHAPES, Shape, coco_intervals
 from sartorius.metrics.competition import CompetitionScore, evaluate
 from sartorius.metrics.confusion import Confusion, type_confusion
@@ -68,9 +74,9 @@ class Assessment:
                 "per_threshold": {
                     f"{t:.2f}": _bounds(interval) for t, interval in self.per_threshold.items()
                 },
-                "f1": _bounds(self.f1.f1),
+                "at_50": {name: _bounds(interval) for name, interval in self.f1._asdict().items()},
             },
-            "at_50": {"precision": self.f1.precision, "recall": self.f1.recall, "f1": self.f1.f1.value},
+            "at_50": {name: interval.value for name, interval in self.f1._asdict().items()},
         }
         if self.confusion is not None:
             result["confusion"] = self.confusion.to_json()
@@ -101,16 +107,14 @@ def assess(
     score = evaluate(predictions, truth, wanted.variant)
     one_to_one = score if wanted.variant == "one_to_one" else evaluate(predictions, truth)
     cap = wanted.coco_detections
+    total, *per_threshold = mean_intervals(np.column_stack([score.image_scores, score.precisions]), rng)
     return Assessment(
         score=score,
-        total=mean_interval(score.image_scores, rng),
+        total=total,
         per_type={
             name: mean_interval(score.image_scores[rows], rng) for name, rows in _rows_per_type(score).items()
         },
-        per_threshold={
-            threshold: mean_interval(score.precisions[:, place], rng)
-            for place, threshold in enumerate(THRESHOLDS)
-        },
+        per_threshold=dict(zip(THRESHOLDS, per_threshold, strict=True)),
         f1=f1_score(one_to_one, rng),
         confusion=type_confusion(predictions, truth) if wanted.confusion else None,
         coco_detections=cap,

@@ -46,8 +46,18 @@ def mean_interval(
     image_scores: Floats, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Interval:
     """The mean of (I,) scores of images with its percentile bootstrap interval; one image has no width."""
+    return mean_intervals(image_scores[:, None], rng, resamples, level)[0]
+
+
+def mean_intervals(
+    image_scores: Floats, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
+) -> list[Interval]:
+    """The interval of each column of (I, K) scores, all from the same draws of images."""
     means = draws(len(image_scores), rng, resamples) @ image_scores / len(image_scores)
-    return Interval(float(image_scores.mean()), *bounds(means, level))
+    return [
+        Interval(float(value), *bounds(column, level))
+        for value, column in zip(image_scores.mean(axis=0), means.T, strict=True)
+    ]
 
 
 def paired_difference(

@@ -15,11 +15,11 @@ Floats = NDArray[np.float64]
 class F1Score(NamedTuple):
     """Share of predictions that are cells, share of cells that are found, and 2 TP / (2 TP + FP + FN).
 
-    f1 comes with a bootstrap interval over images.
+    Each with its bootstrap interval over images.
     """
 
-    precision: float
-    recall: float
+    precision: Interval
+    recall: Interval
     f1: Interval
 
 
@@ -40,18 +40,23 @@ def f1_score(
     place = THRESHOLDS.index(threshold)
     columns = (score.true_positives, score.false_positives, score.false_negatives)
     counts = np.stack([column[:, place] for column in columns], axis=1)
-    found, false, missed = counts.sum(axis=0).tolist()
-    resampled = _f1(draws(len(counts), rng, resamples) @ counts)
+    resampled = _figures(draws(len(counts), rng, resamples) @ counts)
+    values = _figures(counts.sum(axis=0)[None])
     return F1Score(
-        precision=found / max(found + false, 1),
-        recall=found / max(found + missed, 1),
-        f1=Interval(float(_f1(counts.sum(axis=0)[None])[0]), *bounds(resampled)),
+        *(Interval(float(value[0]), *bounds(column)) for value, column in zip(values, resampled, strict=True))
     )
 
 
-def _f1(counts: NDArray[np.int64]) -> Floats:
-    """(R,) F1 of (R, 3) counts of TP, FP and FN."""
-    whole = 2 * counts[:, 0] + counts[:, 1] + counts[:, 2]
-    f1 = np.ones(len(counts), dtype=np.float64)
-    np.divide(2 * counts[:, 0], whole, out=f1, where=whole > 0)
-    return f1
+def _figures(counts: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """(R,) precision, recall and F1 of (R, 3) counts of TP, FP and FN."""
+    found, false, missed = counts.T
+    neither = np.ones(len(counts))
+    return (
+        _share(found, found + false, 0 * neither),
+        _share(found, found + missed, 0 * neither),
+        _share(2 * found, 2 * found + false + missed, neither),
+    )
+
+
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64], without: Floats) -> Floats:
+    return np.divide(part, whole, out=without, where=whole > 0)

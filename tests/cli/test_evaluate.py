@@ -79,7 +79,7 @@ def test_people_read_tables(monkeypatch, capsys, tmp_path, truth):
     out = capsys.readouterr().out
     assert "3 images scored; the truth has 3, the predictions 3" in out
     assert "competition mAP (one-to-one): 0.5000, 95 % interval over images" in out
-    for piece in ("astro", "0.95", "F1", "found as", "COCO at 1000 detections"):
+    for piece in ("astro", "0.95", "f1", "found as", "COCO at 1000 detections"):
         assert piece in out
 
 

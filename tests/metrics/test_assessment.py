@@ -21,7 +21,7 @@ def test_the_intervals_stand_around_the_figures_of_the_metric():
     assert assessment.total[1:] == (0.5, 1)  # only a or b drawn, only c drawn
     assert assessment.per_type == {"astro": (0.75, 0.5, 1), "cort": (0.5, 0.5, 0.5)}
     assert assessment.per_threshold[0.95] == pytest.approx((0.5, 0, 1))
-    assert (assessment.f1.precision, assessment.f1.recall) == (1, 0.75)
+    assert (assessment.f1.precision.value, assessment.f1.recall.value) == (1, 0.75)
 
 
 def test_what_was_not_asked_for_is_not_told():

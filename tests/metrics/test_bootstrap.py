@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sartorius.metrics.bootstrap import draws, mean_interval, paired_difference
+from sartorius.metrics.bootstrap import draws, mean_interval, mean_intervals, paired_difference
 
 
 def rng() -> np.random.Generator:
@@ -34,6 +34,13 @@ def test_a_higher_level_gives_a_wider_interval():
     scores = rng().random(30)
     narrow, wide = mean_interval(scores, rng(), level=0.5), mean_interval(scores, rng(), level=0.99)
     assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_several_figures_of_the_same_images_share_their_draws():
+    scores = rng().random(30)
+    first, turned = mean_intervals(np.stack([scores, 1 - scores], axis=1), rng())
+    assert first == pytest.approx(mean_interval(scores, rng()))
+    assert turned == pytest.approx((1 - first.value, 1 - first.high, 1 - first.low))
 
 
 def test_the_same_seed_gives_the_same_interval():

@@ -13,7 +13,9 @@ def test_cells_are_pooled_over_images():
     truth = {"full": cells(cell("#...."), cell("..#.."), cell("....#")), "sparse": cell("#....")}
     found = {"full": truth["full"][:2], "sparse": cells(cell(".#..."), cell("...#."))}
     score = f1_score(evaluate(found, truth), RNG)
-    assert (score.precision, score.recall) == (0.5, 0.5)  # TP 2, FP 2, FN 2
+    assert (score.precision.value, score.recall.value) == (0.5, 0.5)  # TP 2, FP 2, FN 2
+    assert score.precision == (0.5, 0, 1)
+    assert score.recall == pytest.approx((0.5, 0, 2 / 3))
     assert score.f1.value == 0.5
     assert (score.f1.low, score.f1.high) == (0, pytest.approx(4 / 5))  # only sparse, only full
 
@@ -26,12 +28,12 @@ def test_a_higher_threshold_counts_fewer_cells_as_found():
 
 def test_nothing_found_where_nothing_is_has_an_f1_of_one():
     score = f1_score(evaluate({}, {"a": no_cells("a", (2, 2))}), RNG)
-    assert (score.precision, score.recall, score.f1) == (0, 0, (1, 1, 1))
+    assert score == ((0, 0, 0), (0, 0, 0), (1, 1, 1))
 
 
 def test_no_predictions_have_no_precision():
     score = f1_score(evaluate({}, {"a": cell("##..")}), RNG)
-    assert (score.precision, score.recall, score.f1.value) == (0, 0, 0)
+    assert score == ((0, 0, 0), (0, 0, 0), (0, 0, 0))
 
 
 def test_a_threshold_or_variant_without_counts_is_refused():
