@@ -284,9 +284,9 @@ def test_overlaps_found_along_runs_are_those_of_the_pixels(
 def test_the_real_annotations_are_checked_in_seconds(path: Path, competition_dir: Path):
     rows = [line.split(",")[:2] for line in (competition_dir / "train.csv").read_text().splitlines()[1:]]
     path.write_text("\n".join(["id,predicted", *(",".join(row) for row in rows)]))
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = check_submission(path, dict.fromkeys({image_id for image_id, _ in rows}, (520, 704)))
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
     assert len(found) > 100
     assert all(
         "of its pixels are in line" in problem.message or "repeats" in problem.message for problem in found
