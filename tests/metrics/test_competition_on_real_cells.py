@@ -54,8 +54,12 @@ def test_a_perfect_submission_cannot_score_one_because_true_masks_overlap(truth)
     assert totals[0] < totals[2]
 
 
-def test_66_000_predictions_are_scored_in_two_seconds(truth):
-    evaluate(dict(list(truth.items())[:1]), truth)  # compiles
-    started = time.process_time()
-    evaluate(truth, truth)
-    assert time.process_time() - started < 2
+def test_66_000_predictions_are_scored_in_two_cpu_seconds(truth):
+    found = {image_id: cells[::-1] for image_id, cells in truth.items()}  # another record, read on its own
+
+    def cpu_s() -> float:
+        started = time.process_time()
+        evaluate(found, truth)
+        return time.process_time() - started
+
+    assert min(cpu_s() for _ in range(3)) < 2  # the least: the first compiles, and other work slows each
