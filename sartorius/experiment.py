@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 
 from sartorius.config import ModelSettings
+from sartorius.config.reading import merged_mapping
+from sartorius.errors import UserError
 from sartorius.files import atomic_path
 
 PACKAGES = (
@@ -27,6 +29,27 @@ PACKAGES = (
 def run_folder(root: Path, config: Path, fold: int | None) -> Path:
     """`<root>/<stem of the settings file>/fold<k>`, or `…/all` for a run on all images."""
     return root / config.stem / ("all" if fold is None else f"fold{fold}")
+
+
+def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
+    """Refuse a folder that holds another run than the one that is about to start or go on.
+
+    Raises UserError when a run is there and not to be resumed, none is there to resume, or its settings differ.
+    """
+    config = folder / "config.yaml"
+    if not config.exists():
+        if resume:
+            raise UserError(f"{folder}: no run to resume here; leave out --resume to start one")
+        return
+    if not resume:
+        raise UserError(f"{folder}: a run is already here; go on with --resume, or move the folder away")
+    before, now = merged_mapping(config), settings.model_dump(mode="json")
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if changed:
+        details = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in changed)
+        raise UserError(
+            f"{folder}: --resume goes on with the settings of the run, but these changed: {details}"
+        )
 
 
 def write_provenance(folder: Path, settings: ModelSettings, facts: Mapping[str, object]) -> None:

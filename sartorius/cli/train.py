@@ -43,11 +43,12 @@ def train(
     from sartorius.detectron.trainer import Machines
     from sartorius.detectron.trainer import train as train_model
     from sartorius.detectron.training_data import read_training_data
-    from sartorius.experiment import file_sha256, run_folder, write_provenance
+    from sartorius.experiment import file_sha256, open_run, run_folder, write_provenance
 
     if (fold is None) != (folds is None):
         raise UserError("--fold K and --folds FILE come together; make the file with `sartorius data folds`")
     folder = run_folder(runs, config, fold)
+    open_run(folder, model_settings, resume)
     training_data = read_training_data([data, *also], model_settings.cell_types, folds, fold)
     typer.echo(
         f"{len(training_data.training)} images to train on, {len(training_data.validation)} to validate on -> {folder}"

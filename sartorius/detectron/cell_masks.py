@@ -6,13 +6,14 @@ once RoIAlign has turned them into floats. Each cell here keeps only the pixels 
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
 from sartorius.rle import Crop
 
-#: Empty pixels around each crop: RoIAlign repeats the edge for samples up to one pixel outside of its input.
+#: Pixels around each crop, empty but at the image's border: RoIAlign interpolates with them.
 MARGIN_PX = 2
 
 
@@ -25,7 +26,7 @@ class CellMasks:
     def __init__(self, pixels: Tensor, corners_xy: Tensor, scale_xy: Tensor) -> None:
         """Keep the columns.
 
-        pixels: (N, P, P) uint8, each mask in the top left of its crop, `MARGIN_PX` empty pixels around it.
+        pixels: (N, P, P) uint8, each mask in the top left of its crop, after a margin of `MARGIN_PX`.
         corners_xy: (N, 2) float, image position of each crop's top left pixel.
         scale_xy: (2,) float, network input pixels per image pixel, horizontally and vertically.
         """
@@ -34,14 +35,16 @@ class CellMasks:
         self.scale_xy = scale_xy
 
     @classmethod
-    def from_crops(cls, crops: Sequence[Crop], scale_xy: tuple[float, float]) -> "CellMasks":
-        """The masks of image crops; no crop gives an empty structure."""
+    def from_crops(
+        cls, crops: Sequence[Crop], size_hw: tuple[int, int], scale_xy: tuple[float, float]
+    ) -> "CellMasks":
+        """The masks of crops of an image of `size_hw`; no crop gives an empty structure."""
         side = max((max(crop.pixels.shape) for crop in crops), default=0) + 2 * MARGIN_PX
         pixels = torch.zeros((len(crops), side, side), dtype=torch.uint8)
         for row, crop in enumerate(crops):
-            height, width = crop.pixels.shape
-            inside = torch.from_numpy(crop.pixels.astype("uint8"))
-            pixels[row, MARGIN_PX : MARGIN_PX + height, MARGIN_PX : MARGIN_PX + width] = inside
+            padded = np.pad(crop.pixels, _repeated_edges(crop, size_hw), mode="edge").astype(np.uint8)
+            top, left = MARGIN_PX - (crop.row == 0), MARGIN_PX - (crop.col == 0)
+            pixels[row, top : top + padded.shape[0], left : left + padded.shape[1]] = torch.from_numpy(padded)
         corners = [[crop.col - MARGIN_PX, crop.row - MARGIN_PX] for crop in crops]
         return cls(
             pixels,
@@ -81,3 +84,12 @@ class CellMasks:
             aligned=True,
         )
         return sampled[:, 0] >= 0.5
+
+
+def _repeated_edges(crop: Crop, size_hw: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """One pixel on each side where the crop touches the image's border: there RoIAlign repeats the last pixel."""
+    rows, cols = crop.pixels.shape
+    return (
+        (int(crop.row == 0), int(crop.row + rows == size_hw[0])),
+        (int(crop.col == 0), int(crop.col + cols == size_hw[1])),
+    )

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import types
+import warnings
 
 import PIL.Image
 
@@ -22,6 +23,8 @@ def apply() -> None:
             )
     if not hasattr(PIL.Image, "LINEAR"):  # removed in Pillow 10, used as a default argument by detectron2 0.6
         PIL.Image.LINEAR = PIL.Image.BILINEAR
+    # detectron2 0.6 calls torch.meshgrid without `indexing`; the default it relies on still holds.
+    warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
     if importlib.util.find_spec("detectron2._C") is None:
         # The wheel without C++ sources: RoIAlign and NMS come from torchvision, nothing calls the extension.
         sys.modules.setdefault("detectron2._C", types.ModuleType("detectron2._C"))

@@ -46,8 +46,8 @@ class TrainingMapper:
         flips = (rng.random() < 0.5, rng.random() < 0.5) if settings.flips else (False, False)
         pixels = _flipped(image.pixels[window], flips)
         crops, kept = _clipped(image.crops, window, flips, settings.min_box_px)
+        window_hw = (pixels.shape[0], pixels.shape[1])
         height, width = _network_size(pixels.shape, settings.crop_px, scale)
-        scale_xy = (width / pixels.shape[1], height / pixels.shape[0])
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
         if settings.colour_jitter:
             pixels = _recoloured(pixels, settings.colour_jitter, rng)
@@ -57,7 +57,7 @@ class TrainingMapper:
             "height": height,
             "width": width,
             "image": torch.from_numpy(np.repeat(pixels[None].astype(np.float32), 3, axis=0)),
-            "instances": _instances(crops, image.classes[kept], scale_xy, (height, width)),
+            "instances": _instances(crops, image.classes[kept], window_hw, (height, width)),
         }
 
 
@@ -125,12 +125,14 @@ def _recoloured(pixels: NDArray[np.uint8], amount: float, rng: np.random.Generat
 
 
 def _instances(
-    crops: list[Crop], classes: NDArray[np.int64], scale_xy: tuple[float, float], size_hw: tuple[int, int]
+    crops: list[Crop], classes: NDArray[np.int64], window_hw: tuple[int, int], size_hw: tuple[int, int]
 ) -> Instances:
+    """Targets in network pixels of cells given in the pixels of the window before it was resized to `size_hw`."""
+    scale_xy = (size_hw[1] / window_hw[1], size_hw[0] / window_hw[0])
     boxes = [[c.col, c.row, c.col + c.pixels.shape[1], c.row + c.pixels.shape[0]] for c in crops]
     instances = Instances(size_hw)
     scales = torch.tensor(scale_xy * 2, dtype=torch.float32)
     instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) * scales)
     instances.gt_classes = torch.from_numpy(classes)
-    instances.gt_masks = CellMasks.from_crops(crops, scale_xy)
+    instances.gt_masks = CellMasks.from_crops(crops, window_hw, scale_xy)
     return instances

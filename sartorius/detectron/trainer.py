@@ -30,6 +30,8 @@ from sartorius.metrics.competition import evaluate
 from sartorius.postprocess import clean
 
 BEST = "model_best"
+#: Given in place of initial weights to start from nothing.
+RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ def train(
     resume: go on from the folder's last checkpoint instead of starting anew.
     The folder gets checkpoints, `metrics.json`, TensorBoard events, `log.txt`, the best checkpoint by validation
     metric (the last one without validation images) and its export.
-    Raises UserError when the folder already holds a run that is not to be resumed, or there is nothing to train on.
+    Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
     if not data.training:
         raise UserError("no training images are left: every image is in the validation fold")
-    if not resume and (folder / "last_checkpoint").exists():
-        raise UserError(f"{folder}: a run is already here; go on with --resume, or move the folder away")
+    if initial_weights == RANDOM:
+        _require_trainable_norm(settings)
     require_device("cuda" if machines.gpus else "cpu")
     launch(
         _train_on_one,
@@ -79,6 +81,16 @@ def train(
     weights = folder / "model.safetensors"
     export(folder, weights, "float32")
     return weights
+
+
+def _require_trainable_norm(settings: ModelSettings) -> None:
+    """Frozen batch norm on random weights diverges within a few steps (tried)."""
+    norm = detectron_config(settings, "cpu").MODEL.RESNETS.NORM
+    if norm == "FrozenBN" or settings.freeze_stages > 0:
+        raise UserError(
+            "--weights random needs layers that train: set `freeze_stages: 0` and "
+            f"`detectron: {{MODEL.RESNETS.NORM: GN}}`, got freeze_stages {settings.freeze_stages} and norm {norm}"
+        )
 
 
 def _train_on_one(
@@ -95,6 +107,8 @@ def _train_on_one(
     setup_logger(str(folder), distributed_rank=comm.get_rank(), name="detectron2")
     setup_logger(str(folder), distributed_rank=comm.get_rank(), name="fvcore")
     setup_logger(str(folder), distributed_rank=comm.get_rank(), name="sartorius")
+    # The table of every backbone tensor says nothing that a mismatch, which is an error here, would not.
+    logging.getLogger("detectron2.checkpoint.c2_model_loading").setLevel(logging.ERROR)
     seed_all_rng(seed + comm.get_rank())
     cfg = detectron_config(settings, "cuda" if on_gpu else "cpu").clone()
     cfg.defrost()
@@ -135,7 +149,7 @@ class CellTrainer(DefaultTrainer):
         if resume and self.checkpointer.has_checkpoint():
             self.resume_or_load(resume=True)
             return
-        if initial_weights == "random":
+        if initial_weights == RANDOM:
             return
         model = self.model.module if hasattr(self.model, "module") else self.model
         source = load_initial(model, self._settings.backbone, initial_weights and Path(initial_weights))

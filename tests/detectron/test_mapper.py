@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from sartorius.config import ModelSettings
+from sartorius.detectron.mapper import TrainingImage, TrainingMapper
+from sartorius.rle import Crop
+
+PLAIN = {"flips": False, "scale_jitter": (1.0, 1.0), "input_scale": 1.0}
+
+
+def image_with_a_corner_cell() -> TrainingImage:
+    """A bright L-shaped cell on black, 40 × 60."""
+    pixels = np.zeros((40, 60), dtype=np.uint8)
+    shape = np.zeros((10, 8), dtype=bool)
+    shape[:, :3] = shape[7:] = True
+    pixels[5:15, 20:28][shape] = 200
+    return TrainingImage("l", pixels, (Crop(5, 20, shape),), np.array([1]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_boxes_and_masks_follow_flips_crops_and_scales(seed: int) -> None:
+    np.random.seed(seed)
+    settings = ModelSettings(crop_px=64, input_scale=2.0, scale_jitter=(0.8, 1.25), min_box_px=1)
+    mapped = TrainingMapper(settings)(image_with_a_corner_cell())
+    assert mapped["image"].shape == (3, 64, 64)
+    bright = mapped["image"][0].numpy() > 100
+    if not len(mapped["instances"]):
+        assert bright.sum() < 12
+        return
+    rows, cols = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    box = mapped["instances"].gt_boxes.tensor[0].numpy()
+    assert np.abs(box - [cols[0], rows[0], cols[-1] + 1, rows[-1] + 1]).max() <= 1.5
+    left, top, right, bottom = np.rint(box).astype(int)
+    inside = bright[top:bottom, left:right]
+    target = mapped["instances"].gt_masks.crop_and_resize(mapped["instances"].gt_boxes.tensor, 28)[0].numpy()
+    rows, cols = (np.arange(28) + 0.5) * inside.shape[0] / 28, (np.arange(28) + 0.5) * inside.shape[1] / 28
+    assert (inside[rows.astype(int)][:, cols.astype(int)] == target).mean() > 0.85
+
+
+def test_a_sliver_at_the_crops_edge_is_no_target() -> None:
+    pixels = np.zeros((32, 32), dtype=np.uint8)
+    sliver = TrainingImage("s", pixels, (Crop(4, 31, np.ones((9, 1), dtype=bool)),), np.array([0]))
+    assert len(TrainingMapper(ModelSettings(**PLAIN, min_box_px=2))(sliver)["instances"]) == 0
+    assert len(TrainingMapper(ModelSettings(**PLAIN, min_box_px=1))(sliver)["instances"]) == 1
+
+
+def test_an_image_without_cells_has_empty_targets() -> None:
+    empty = TrainingImage("e", np.full((32, 48), 127, dtype=np.uint8), (), np.zeros(0, dtype=np.int64))
+    mapped = TrainingMapper(ModelSettings(**PLAIN))(empty)
+    assert len(mapped["instances"]) == 0
+    assert mapped["instances"].gt_boxes.tensor.shape == (0, 4)
+
+
+def test_the_same_seed_gives_the_same_picture() -> None:
+    pictures = []
+    for _ in range(2):
+        np.random.seed(3)
+        pictures.append(
+            TrainingMapper(ModelSettings(crop_px=48, colour_jitter=0.2))(image_with_a_corner_cell())
+        )
+    assert (pictures[0]["image"] == pictures[1]["image"]).all()
+
+
+def test_colour_jitter_is_off_unless_asked_for() -> None:
+    image = image_with_a_corner_cell()
+    assert (TrainingMapper(ModelSettings(**PLAIN))(image)["image"][0].numpy() == image.pixels).all()
+    np.random.seed(1)
+    jittered = TrainingMapper(ModelSettings(**PLAIN, colour_jitter=0.3))(image)["image"][0].numpy()
+    assert (jittered != image.pixels).any()

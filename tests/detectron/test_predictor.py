@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.modeling.postprocessing import detector_postprocess
+from safetensors.torch import save_file
+from tiny_models import TINY
+
+from sartorius.config.ensemble import ViewSettings
+from sartorius.detectron.predictor import Predictor, load_predictor, require_device
+from sartorius.detectron.settings import detectron_config
+from sartorius.errors import UserError
+from sartorius.rle import dense_from_coco
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    torch.manual_seed(2)
+    return build_model(detectron_config(TINY, "cpu")).eval()
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 255, (64, 96), dtype=np.uint8)
+
+
+def test_masks_are_those_detectron2_pastes(model: torch.nn.Module) -> None:
+    cells = Predictor(model, TINY)(picture(), "p", ViewSettings())
+    tensor = torch.from_numpy(np.repeat(picture()[None].astype(np.float32), 3, axis=0))
+    with torch.inference_mode():
+        found = model.inference([{"image": tensor}], do_postprocess=False)[0]
+        pasted = detector_postprocess(found, 64, 96).pred_masks.numpy()
+    pasted = pasted[pasted.any(axis=(1, 2))]
+    assert len(cells) == len(pasted) > 0
+    ours = np.stack([dense_from_coco(mask) for mask in cells.masks])
+    assert (ours != pasted).mean() < 1e-3  # soft masks are kept as bytes
+
+
+def test_soft_masks_and_their_boxes_are_kept(model: torch.nn.Module) -> None:
+    cells = Predictor(model, TINY)(picture(), "p", ViewSettings())
+    assert cells.soft_masks is not None
+    assert cells.soft_masks.shape == (len(cells), 28, 28)
+    assert (np.diff(cells.scores) <= 0).all()
+
+
+def test_a_view_comes_back_in_the_frame_of_the_image(model: torch.nn.Module) -> None:
+    flip = ViewSettings(flip="horizontal")
+    straight = Predictor(model, TINY)(np.ascontiguousarray(picture()[:, ::-1]), "p", ViewSettings())
+    turned = Predictor(model, TINY)(picture(), "p", flip)
+    assert len(turned) == len(straight) > 0
+    for ours, mirrored in zip(turned.masks, straight.masks, strict=True):
+        assert np.array_equal(dense_from_coco(ours), dense_from_coco(mirrored)[:, ::-1])
+
+
+def test_an_image_without_detections_gives_no_cells(model: torch.nn.Module) -> None:
+    sure = TINY.model_copy(update={"min_score": 0.999})
+    silent = build_model(detectron_config(sure, "cpu")).eval()
+    cells = Predictor(silent, sure)(picture(), "p", ViewSettings())
+    assert len(cells) == 0
+    assert cells.size_hw == (64, 96)
+
+
+def test_predicting_leaves_a_model_in_training_mode(model: torch.nn.Module) -> None:
+    model.train()
+    Predictor(model, TINY)(picture(), "p", ViewSettings())
+    assert model.training
+    model.eval()
+
+
+def test_a_predictor_loads_from_files(model: torch.nn.Module, tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY.model_dump(mode="json")))
+    save_file(model.state_dict(), tmp_path / "tiny.safetensors")
+    predictor = load_predictor(tmp_path / "tiny.yaml", tmp_path / "tiny.safetensors", "cpu")
+    assert len(predictor.weights_sha256) == 64
+    assert predictor.config["backbone"] == "r50_thin"
+    expected = Predictor(model, TINY)(picture(), "p", ViewSettings())
+    assert predictor(picture(), "p", ViewSettings()).masks == expected.masks
+
+
+def test_a_device_that_does_not_exist_is_named() -> None:
+    with pytest.raises(UserError, match="--device nonsense"):
+        require_device("nonsense")

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+from detectron2.modeling import build_model
+
+from sartorius.config import ModelSettings, load_model_settings
+from sartorius.detectron.settings import detectron_config
+from sartorius.errors import UserError
+
+MODELS = sorted((Path(__file__).parents[2] / "configs" / "models").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_every_shipped_model_can_be_built(path: Path) -> None:
+    settings = load_model_settings(path)
+    model = build_model(detectron_config(settings, "cpu"))
+    assert model.roi_heads.num_classes == 3
+
+
+def test_detections_are_not_capped_below_the_densest_image() -> None:
+    cfg = detectron_config(ModelSettings(), "cpu")
+    assert cfg.TEST.DETECTIONS_PER_IMAGE >= 1000
+    assert cfg.MODEL.RPN.POST_NMS_TOPK_TEST >= 1000
+
+
+def test_each_backbone_gets_its_own_normalisation() -> None:
+    assert detectron_config(ModelSettings(backbone="r50"), "cpu").MODEL.PIXEL_STD == [1.0, 1.0, 1.0]
+    assert detectron_config(ModelSettings(backbone="x101_32x8d"), "cpu").MODEL.PIXEL_STD == [
+        57.375,
+        57.12,
+        58.395,
+    ]
+    dataset = detectron_config(ModelSettings(normalisation="dataset"), "cpu").MODEL
+    assert (dataset.PIXEL_MEAN, dataset.PIXEL_STD) == ([127.0] * 3, [15.0] * 3)
+
+
+def test_steps_fall_at_fractions_of_the_iterations() -> None:
+    cfg = detectron_config(
+        ModelSettings(schedule="steps", iterations=1000, step_fractions=(0.5, 0.75)), "cpu"
+    )
+    assert (cfg.SOLVER.LR_SCHEDULER_NAME, cfg.SOLVER.STEPS) == ("WarmupMultiStepLR", (500, 750))
+
+
+def test_any_detectron2_key_can_be_set() -> None:
+    cfg = detectron_config(ModelSettings(detectron={"MODEL.RPN.NMS_THRESH": 0.6}), "cpu")
+    assert cfg.MODEL.RPN.NMS_THRESH == 0.6
+
+
+def test_a_detectron2_key_that_does_not_exist_is_refused_with_the_nearest() -> None:
+    with pytest.raises(
+        UserError, match=r"no setting 'MODEL\.RPN\.NMS_TRESH'; did you mean MODEL\.RPN\.NMS_THRESH"
+    ):
+        detectron_config(ModelSettings(detectron={"MODEL.RPN.NMS_TRESH": 0.6}), "cpu")
+
+
+def test_a_detectron2_value_of_another_type_is_refused() -> None:
+    with pytest.raises(UserError, match=r"MODEL\.RPN\.NMS_THRESH"):
+        detectron_config(ModelSettings(detectron={"MODEL.RPN.NMS_THRESH": [1, 2]}), "cpu")

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import TINY, write_tiny_data
+
+from sartorius.detectron.trainer import Machines, train
+from sartorius.detectron.training_data import TrainingData, read_training_data
+from sartorius.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    folder = write_tiny_data(tmp_path_factory.mktemp("data") / "tiny")
+    folds = folder / "folds.csv"
+    folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
+    return read_training_data([folder], TINY.cell_types, folds, 0)
+
+
+@pytest.fixture(scope="module")
+def run(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(TINY, data, folder, "random", Machines())
+    return folder
+
+
+def test_the_fold_is_validated_on_and_never_trained_on(data: TrainingData) -> None:
+    assert [image.image_id for image in data.validation] == ["image0"]
+    assert [image.image_id for image in data.training] == ["image1", "image2", "image3"]
+
+
+def test_a_run_leaves_weights_logs_and_the_best_checkpoint(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {
+        "model_final.pth",
+        "model_best.pth",
+        "model.safetensors",
+        "metrics.json",
+        "log.txt",
+        "best.json",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    metrics = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
+    assert any("validation/mAP" in line for line in metrics)
+    assert all(torch.isfinite(torch.tensor(line["total_loss"])) for line in metrics if "total_loss" in line)
+    assert json.loads((run / "best.json").read_text())["iteration"] == TINY.iterations
+
+
+def test_resume_goes_on_from_the_last_checkpoint(data: TrainingData, tmp_path: Path) -> None:
+    short = TINY.model_copy(update={"iterations": 2})
+    train(short, data, tmp_path / "run", "random", Machines())
+    train(TINY, data, tmp_path / "run", "random", Machines(), resume=True)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "Starting training from iteration 0" in log
+    assert "Starting training from iteration 2" in log
+
+
+def test_random_weights_with_frozen_norms_are_refused(data: TrainingData, tmp_path: Path) -> None:
+    frozen = TINY.model_copy(update={"detectron": {}})
+    with pytest.raises(UserError, match=r"freeze_stages: 0.*FrozenBN"):
+        train(frozen, data, tmp_path / "run", "random", Machines())
+
+
+def test_nothing_to_train_on_is_refused(data: TrainingData, tmp_path: Path) -> None:
+    nothing = TrainingData([], data.validation, data.validation_truth)
+    with pytest.raises(UserError, match="no training images are left"):
+        train(TINY, nothing, tmp_path / "run", "random", Machines())
+
+
+def test_a_gpu_that_is_not_there_is_named(data: TrainingData, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match="cuda"):
+        train(TINY, data, tmp_path / "run", "random", Machines(gpus=1))
+
+
+def test_a_validation_image_in_another_training_folder_is_a_leak(tmp_path: Path) -> None:
+    first, second = write_tiny_data(tmp_path / "a"), write_tiny_data(tmp_path / "b")
+    folds = tmp_path / "folds.csv"
+    folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
+    with pytest.raises(UserError, match="image0 of validation fold 0 must not be trained on"):
+        read_training_data([first, second], TINY.cell_types, folds, 0)
+
+
+def test_an_unknown_cell_type_is_named(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    with pytest.raises(UserError, match=r"cell type 'cort' is not in the model's cell_types"):
+        read_training_data([folder], ("shsy5y", "astro"), None, None)

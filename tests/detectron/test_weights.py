@@ -1,0 +1,133 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from safetensors.torch import load_file, save_file
+from tiny_models import TINY
+
+from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.weights import export, load_initial, load_trained
+from sartorius.errors import UserError
+
+
+def tiny_model() -> torch.nn.Module:
+    return build_model(detectron_config(TINY, "cpu"))
+
+
+def test_an_exported_checkpoint_loads_into_the_same_model(tmp_path: Path) -> None:
+    model = tiny_model()
+    torch.save({"model": model.state_dict(), "iteration": 3}, tmp_path / "model_final.pth")
+    export(tmp_path, tmp_path / "out.safetensors", "float32")
+    other = tiny_model()
+    load_trained(other, tmp_path / "out.safetensors")
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], tensor), key
+
+
+def test_float16_halves_the_file_and_keeps_three_digits(tmp_path: Path) -> None:
+    model = tiny_model()
+    torch.save({"model": model.state_dict()}, tmp_path / "model_best.pth")
+    for dtype in ("float16", "float32"):
+        export(tmp_path / "model_best.pth", tmp_path / f"{dtype}.safetensors", dtype)
+    sizes = [(tmp_path / f"{dtype}.safetensors").stat().st_size for dtype in ("float16", "float32")]
+    assert sizes[0] < 0.55 * sizes[1]
+    halved = load_file(tmp_path / "float16.safetensors")
+    for key, tensor in model.state_dict().items():
+        assert torch.allclose(halved[key].float(), tensor.float(), rtol=1e-3, atol=1e-6), key
+
+
+def test_the_best_checkpoint_of_a_run_is_exported(tmp_path: Path) -> None:
+    for name, value in (("model_final", 1.0), ("model_best", 2.0)):
+        torch.save({"model": {"weight": torch.tensor([value])}}, tmp_path / f"{name}.pth")
+    export(tmp_path, tmp_path / "out.safetensors", "float32")
+    assert load_file(tmp_path / "out.safetensors")["weight"].tolist() == [2.0]
+
+
+def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"expected model_best\.pth or model_final\.pth"):
+        export(tmp_path, tmp_path / "out.safetensors", "float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="float16, float32, got 'int8'"):
+        export(tmp_path, tmp_path / "out.safetensors", "int8")
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    wide = build_model(detectron_config(TINY.model_copy(update={"pyramid_channels": 32}), "cpu"))
+    save_file(wide.state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(UserError, match=r"another architecture than the settings: .*the model needs"):
+        load_trained(tiny_model(), tmp_path / "wide.safetensors")
+
+
+def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.safetensors: no such weights file"):
+        load_trained(tiny_model(), tmp_path / "gone.safetensors")
+
+
+def test_a_truncated_weights_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    save_file(tiny_model().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"cut\.safetensors: expected"):
+        load_trained(tiny_model(), path)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return print, ("code ran",)
+
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"model": Evil()}))
+    with pytest.raises(UserError, match=r"builtins\.print is not allowed"):
+        load_initial(tiny_model(), "r50_thin", tmp_path / "evil.pkl")
+
+
+def test_backbone_weights_start_a_model_whose_heads_stay_random(tmp_path: Path) -> None:
+    donor = tiny_model()
+    prefix = "backbone.bottom_up."
+    arrays = {
+        key.removeprefix(prefix): tensor.numpy()
+        for key, tensor in donor.state_dict().items()
+        if key.startswith(prefix)
+    }
+    (tmp_path / "backbone.pkl").write_bytes(
+        pickle.dumps({"model": arrays, "__author__": "a test", "matching_heuristics": True})
+    )
+    model = tiny_model()
+    head = "roi_heads.box_predictor.cls_score.weight"
+    before = model.state_dict()[head].clone()
+    load_initial(model, "r50_thin", tmp_path / "backbone.pkl")
+    for key in arrays:
+        assert np.array_equal(model.state_dict()[prefix + key].numpy(), arrays[key]), key
+    assert torch.equal(model.state_dict()[head], before)
+
+
+def test_a_backbone_of_another_width_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.pkl").write_bytes(
+        pickle.dumps({"model": {"stem.conv1.weight": np.zeros((8, 3, 7, 7), dtype=np.float32)}})
+    )
+    with pytest.raises(UserError, match="weights of another architecture"):
+        load_initial(tiny_model(), "r50_thin", tmp_path / "other.pkl")
+
+
+def test_a_backbone_that_no_model_zoo_has_asks_for_a_file() -> None:
+    with pytest.raises(UserError, match="--weights FILE"):
+        load_initial(tiny_model(), "r50_thin", None)
+
+
+def test_weights_that_cannot_be_downloaded_name_the_file_and_the_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sartorius.detectron.weights as module
+
+    def refuse(url: str) -> str:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(module.PathManager, "get_local_path", refuse)
+    with pytest.raises(UserError, match=r"R-50\.pkl cannot be downloaded.*--weights FILE"):
+        load_initial(tiny_model(), "r50", None)
