@@ -1,7 +1,7 @@
 """Predict, fuse, clean and submit over many images, given one `Predictor` for each model."""
 
 from sartorius.pipeline.choosing import choose_images
-from sartorius.pipeline.fusing import Fused, fuse_predictions, fused_and_cleaned, read_sources
+from sartorius.pipeline.fusing import Fused, explain_image, fuse_predictions, fused_and_cleaned, read_sources
 from sartorius.pipeline.predicting import Predicted, Predictor, Report, predict_images
 from sartorius.pipeline.submitting import Submitted, submit, write_checked
 
@@ -12,6 +12,7 @@ __all__ = [
     "Report",
     "Submitted",
     "choose_images",
+    "explain_image",
     "fuse_predictions",
     "fused_and_cleaned",
     "predict_images",

@@ -26,7 +26,7 @@ from sartorius.data.predictions import (
     write_manifest,
 )
 from sartorius.errors import UserError
-from sartorius.fusion import fuse
+from sartorius.fusion import Explanation, explain, fuse
 from sartorius.pipeline.predicting import Report, no_report
 from sartorius.postprocess import clean
 
@@ -48,10 +48,17 @@ def fused_and_cleaned(sources: Mapping[str, Cells], settings: EnsembleSettings) 
 
     sources: the cells of every source of the ensemble by name `member/view`, empty ones included.
     """
-    weights = {
-        f"{member.name}/{view.name}": member.weight for member in settings.members for view in settings.views
-    }
-    return clean(fuse(sources, settings.fusion, weights), settings.postprocess)
+    return clean(fuse(sources, settings.fusion, _weights(settings)), settings.postprocess)
+
+
+def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -> Explanation:
+    """What became of every cached detection of one image, and which made which cell.
+
+    Raises UserError if the image lacks the prediction of any source.
+    """
+    _complete(settings, cache_root, [image_id])
+    sources = read_sources(settings, cache_root, image_id)
+    return explain(sources, settings.fusion, settings.postprocess, _weights(settings))
 
 
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:
@@ -88,6 +95,12 @@ def fuse_predictions(
                 counts[image_id] = count
                 report("fuse", len(counts), len(chosen))
     return Fused(out_dir, counts)
+
+
+def _weights(settings: EnsembleSettings) -> dict[str, float]:
+    return {
+        f"{member.name}/{view.name}": member.weight for member in settings.members for view in settings.views
+    }
 
 
 def _fuse_one(image_id: str, settings: EnsembleSettings, cache_root: Path, folder: Path) -> int:

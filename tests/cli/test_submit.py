@@ -1,0 +1,61 @@
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fake_predictors import small_ensemble, small_truth, two_predictors, written_images
+
+from sartorius.cli import main
+from sartorius.data.predictions import list_sources
+from sartorius.submission import check_submission
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit status of `sartorius <arguments>`."""
+    monkeypatch.setattr(sys, "argv", ["sartorius", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """An ensemble, a competition folder with three test images, and models that know the truth."""
+    pytest.importorskip("torch")
+    truth = small_truth()
+    written_images(tmp_path / "data" / "test", truth)
+    (tmp_path / "data" / "train.csv").write_text("id,annotation,width,height,cell_type\n")
+    fake = SimpleNamespace(load_predictors=lambda ensemble, settings, device: two_predictors(truth))
+    monkeypatch.setitem(sys.modules, "sartorius.detectron.predictor", fake)
+    return SimpleNamespace(
+        ensemble=small_ensemble(tmp_path),
+        data=tmp_path / "data",
+        out=tmp_path / "submission.csv",
+        cache=tmp_path / "cache",
+        sizes_hw={image_id: cells.size_hw for image_id, cells in truth.items()},
+    )
+
+
+def test_the_competitions_folder_becomes_a_valid_submission(monkeypatch, capsys, scene):
+    assert run(monkeypatch, "submit", scene.ensemble, "--images", scene.data, "--out", scene.out) == 0
+    assert capsys.readouterr().out == (
+        f"{scene.out}: 5 cells in 3 images (1 without a cell), checked, no problem found\n"
+    )
+    assert check_submission(scene.out, scene.sizes_hw) == []
+
+
+def test_the_result_is_told_as_json_and_the_cache_kept_where_asked(monkeypatch, capsys, scene):
+    command = ("submit", scene.ensemble, "--images", scene.data, "--out", scene.out)
+    assert run(monkeypatch, *command, "--predictions", scene.cache, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "out": str(scene.out), "images": 3, "cells": 5, "problems": 0,
+    }  # fmt: skip
+    assert len(list_sources(scene.cache)) == 4
+
+
+def test_a_broken_image_ends_with_status_2_and_leaves_no_submission(monkeypatch, capsys, scene):
+    (scene.data / "test" / "cort_image.png").write_bytes(b"")
+    assert run(monkeypatch, "submit", scene.ensemble, "--images", scene.data, "--out", scene.out) == 2
+    assert "cort_image.png" in capsys.readouterr().err
+    assert not scene.out.exists()
