@@ -148,3 +148,21 @@ def random_cells(
         soft_masks=soft,
         soft_boxes_xyxy=None if soft is None else boxes.astype(np.float32),
     )
+
+
+def random_sources(seed: int, n_sources: int = 3, n_cells: int = 8) -> dict[str, Cells]:
+    """Sources that see the same cells a little differently, with soft masks of different sides and with none."""
+    rng = np.random.default_rng(seed)
+    sides = [None, 5, 7]
+    names = [f"model{number}/none" for number in range(n_sources)]
+    return {
+        name: random_cells(rng, int(rng.integers(0, n_cells)), name, sides[number % 3])
+        for number, name in enumerate(names)
+    }
+
+
+def content(found: Cells) -> list[tuple]:
+    """Everything that a row says, in order."""
+    soft = [b""] * len(found) if found.soft_masks is None else [grid.tobytes() for grid in found.soft_masks]
+    columns = found.masks, found.scores.tolist(), found.cell_types.tolist(), found.sources.tolist(), soft
+    return list(zip(*columns, strict=True))

@@ -38,12 +38,6 @@ def test_a_cell_cut_in_two_keeps_both_parts():
     assert drawn(remove_overlap(cells(sure, unsure), 0)) == [".#./.#.", "#.#/..."]
 
 
-def test_defect_the_minimum_area_holds_after_clipping_too():
-    sure, unsure = cell("###.", score=0.9), cell(".###", score=0.4)  # 3 px each, 1 px left of the unsure one
-    cleaned = clean(cells(sure, unsure), PostprocessSettings(score_threshold=0.1, min_area_px=2))
-    assert drawn(cleaned) == ["###."]
-
-
 def test_what_a_dropped_cell_had_is_free_for_the_cells_after_it():
     parts = cell("##....", score=0.9), cell(".##...", score=0.6), cell("..###.", score=0.3)
     assert drawn(remove_overlap(cells(*parts), min_area_px=2)) == ["##....", "..###."]
@@ -103,7 +97,7 @@ def test_a_tied_vote_goes_to_the_surest_cell_and_then_to_the_first_name():
     assert voted_type(cells(half, replace(half, cell_types=np.array(["astro"])))) == "astro"
 
 
-def test_defect_no_detection_does_not_break_the_type_vote():
+def test_an_image_without_detections_has_no_type_and_passes():
     nothing = no_cells("empty", (4, 5))
     assert voted_type(nothing) is None
     assert len(clean(nothing, PostprocessSettings())) == 0

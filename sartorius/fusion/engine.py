@@ -90,7 +90,12 @@ def fusion_of(
         fused = replace(found.rows[seeds], masks=means.masks)
     else:
         fused = together(parts)[found.origin[seeds]]
-    fused = replace(fused, scores=confidences(found, clusters, settings, means.inside), cell_types=types)
+    fused = replace(
+        fused,
+        scores=confidences(found, clusters, settings, means.inside),
+        cell_types=types,
+        sources=np.array(found.names)[found.source[seeds]],
+    )
     order = np.argsort(-fused.scores, kind="stable")
     order = order[fused.areas_px[order] > 0]
     return Fusion(found, grouped, clusters, fused[order], seeds[order])
