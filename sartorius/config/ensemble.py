@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sartorius.config.fusion import FusionSettings, MasksSettings, PostprocessSettings
-from sartorius.config.reading import FrozenSettings, read_settings
+from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
 
 Flip = Literal["none", "horizontal", "vertical", "rotate180"]
 
@@ -31,8 +31,8 @@ class MemberSettings(FrozenSettings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
         description="Short name, unique in the ensemble; part of `Cells.sources` and of folder names."
     )
-    model: str = Field(description="Model settings file, relative to the ensemble file.")
-    weights: str = Field(
+    model: RelativePath = Field(description="Model settings file, relative to the ensemble file.")
+    weights: RelativePath = Field(
         description="Trained weights (.safetensors or a run's .pth), relative to the ensemble file."
     )
     weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of this model's votes in fusion.")

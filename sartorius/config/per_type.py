@@ -1,11 +1,11 @@
 """Settings with one value for each cell type."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from sartorius.errors import UserError
 
@@ -15,8 +15,21 @@ DEFAULT = "default"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=0)]
 
-FractionPerType = Fraction | Annotated[dict[str, Fraction], Field(min_length=1)]
-PixelsPerType = Pixels | Annotated[dict[str, Pixels], Field(min_length=1)]
+
+def _form(value: object) -> str:
+    return "per type" if isinstance(value, Mapping) else "for all"
+
+
+_CHOICE = Discriminator(_form)
+FractionPerType = Annotated[
+    Annotated[Fraction, Tag("for all")]
+    | Annotated[dict[str, Fraction], Field(min_length=1), Tag("per type")],
+    _CHOICE,
+]
+PixelsPerType = Annotated[
+    Annotated[Pixels, Tag("for all")] | Annotated[dict[str, Pixels], Field(min_length=1), Tag("per type")],
+    _CHOICE,
+]
 
 
 def value_for(setting: float | dict[str, float] | dict[str, int], cell_type: str) -> float:

@@ -1,21 +1,25 @@
-"""YAML files with one `base:` parent, checked against a settings model.
+"""Settings read from YAML files, checked against a settings model.
 
 Mappings merge, lists and scalars replace; there is no interpolation and no code in a settings file.
 """
 
-import difflib
-import re
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sartorius.config.explaining import explained, models_at
+from sartorius.config.yaml_files import Layer, merged, parsed_override, read_layers
 from sartorius.errors import UserError
 
 Settings = TypeVar("Settings", bound="FrozenSettings")
-MAX_BASE_DEPTH = 2
+
+_RELATIVE = "a path relative to the settings file"
+#: A path relative to the file that it is written in; a file with a `base:` elsewhere gets it relative to itself.
+RelativePath = Annotated[str, _RELATIVE]
 
 
 class FrozenSettings(BaseModel):
@@ -28,116 +32,67 @@ def read_settings(path: Path, model: type[Settings], overrides: Sequence[str] = 
     """The settings of a YAML file, its parents merged in and `key=value` overrides laid on top.
 
     path: the YAML file.
-    model: the settings model that the merged mapping must fit.
-    overrides: texts like `solver.base_lr=1.0e-3`, each value read as YAML.
-    Raises UserError naming the file, the key, what was expected and the nearest known key.
+    model: the settings model that the merged mapping must fit; text is no number and 1 is not `true`.
+    overrides: texts like `base_lr=1.0e-3` or `fusion.min_iou=0.4`, each value read as YAML, later ones on top.
+    Raises UserError with a line for each problem: the file, the key, what was expected, what came, the nearest key.
     """
-    merged = merged_mapping(path)
-    for override in overrides:
-        merged = _merge(merged, _nested(override))
+    files = read_layers(path)
+    top = Layer("--set", path.parent, merged([parsed_override(text) for text in reversed(overrides)]))
+    layers = [top, *(layer._replace(mapping=_moved(layer, model, path.parent)) for layer in files)]
+    mapping = merged([layer.mapping for layer in layers])
     try:
-        return model.model_validate(merged)
+        return model.model_validate_json(json.dumps(mapping, default=str), strict=True)
     except ValidationError as error:
-        raise UserError(
-            "\n".join(_explain(path, model, problem, merged) for problem in error.errors())
-        ) from None
+        raise UserError(explained(error, model, layers, mapping)) from None
 
 
-def merged_mapping(path: Path, depth: int = 0) -> dict[str, Any]:
-    """The mapping of a YAML file with its `base:` parents merged in, as plain values, `base` itself left out."""
-    if depth > MAX_BASE_DEPTH:
-        raise UserError(
-            f"{path}: more than {MAX_BASE_DEPTH} levels of `base:`; flatten the chain or break the loop"
-        )
-    mapping = _read_mapping(path)
-    base = mapping.pop("base", None)
-    if base is None:
-        return mapping
-    if not isinstance(base, str):
-        raise UserError(f"{path}: `base` must be one path relative to this file, got {base!r}")
-    parent = merged_mapping((path.parent / base).resolve(), depth + 1)
-    return _merge(parent, mapping)
+def merged_mapping(path: Path) -> dict[str, Any]:
+    """The mapping of a YAML file with its `base:` parents merged in, unchecked; relative paths stay as written."""
+    return merged([layer.mapping for layer in read_layers(path)])
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such settings file{_neighbours(path)}") from None
-    except (IsADirectoryError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected a YAML text file: {error}") from None
-    try:
-        mapping = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(mapping, dict):
-        raise UserError(f"{path}: expected a mapping of settings, got {type(mapping).__name__}")
-    return mapping
+def leaf_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Every leaf in which two mappings differ: its dotted key with both values, None for a leaf that is not there.
+
+    Leaves are scalars and lists; an empty mapping is a leaf too. Keys come in ascending order.
+    """
+    leaves_before, leaves_after = _leaves(before), _leaves(after)
+    pairs = {
+        key: (leaves_before.get(key), leaves_after.get(key))
+        for key in sorted({*leaves_before, *leaves_after})
+    }
+    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
 
 
-def _neighbours(path: Path) -> str:
-    names = sorted(near.name for near in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    return f"; {path.parent} has {', '.join(names)}" if names else ""
+def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in mapping.items():
+        inner = isinstance(value, Mapping) and value
+        leaves |= _leaves(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return leaves
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+def _moved(layer: Layer, model: type[BaseModel], folder: Path) -> dict[str, Any]:
+    """The mapping of a layer with its relative paths rewritten for a reader in another folder."""
+    if layer.folder.resolve() == folder.resolve():
+        return layer.mapping
+    moved = _moved_below(layer.mapping, [model], layer.folder, folder)
+    assert isinstance(moved, dict)
+    return moved
 
 
-def _nested(override: str) -> dict[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set expects key=value, got {override!r}")
-    try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not valid YAML: {error}") from None
-    # A key below `detectron` is detectron2's own dotted name: detectron.MODEL.RPN.NMS_THRESH=0.6
-    parts = key.strip().split(".", 1) if key.strip().startswith("detectron.") else key.strip().split(".")
-    for part in reversed(parts):
-        value = {part: value}
-    return dict(value)
-
-
-def _explain(path: Path, model: type[BaseModel], problem: Any, merged: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(
-            str(problem["loc"][-1]), _keys_beside(model, problem["loc"]), n=1, cutoff=0.5
-        )
-        hint = (
-            f"; did you mean `{near[0]}`?"
-            if near
-            else f"; known: {', '.join(_keys_beside(model, problem['loc']))}"
-        )
-        return f"{path}: unknown key `{where}`{hint}"
-    value = problem.get("input")
-    hint = ""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", value, re.IGNORECASE):
-        mantissa, exponent = value.lower().split("e")
-        hint = f"; YAML reads {value} as text, write {mantissa}.0e{exponent}"
-    came = "" if problem["type"] == "missing" else f", got {value!r}"
-    return f"{path}: `{where}`: {problem['msg']}{came}{hint}"
-
-
-def _keys_beside(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """The keys that are known where an unknown one was found."""
-    current: type[BaseModel] = model
-    for part in location[:-1]:
-        field = current.model_fields.get(str(part)) if isinstance(part, str) else None
-        if field is None:
-            continue
-        inner = _models_in(field.annotation)
-        if inner:
-            current = inner[0]
-    return sorted(current.model_fields)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+def _moved_below(value: Any, models: Sequence[type[BaseModel]], source: Path, target: Path) -> Any:
+    if isinstance(value, list):
+        return [_moved_below(element, models, source, target) for element in value]
+    if not isinstance(value, Mapping):
+        return value
+    result = dict(value)
+    for model in models:
+        for key in result.keys() & model.model_fields.keys():
+            if _RELATIVE not in model.model_fields[key].metadata:
+                result[key] = _moved_below(result[key], models_at(model, [key]), source, target)
+            elif isinstance(result[key], str) and not Path(result[key]).is_absolute():
+                result[key] = Path(os.path.relpath(source / result[key], target)).as_posix()
+        if result.keys() <= model.model_fields.keys():
+            break
+    return result
