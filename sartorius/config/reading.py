@@ -36,14 +36,25 @@ def read_settings(path: Path, model: type[Settings], overrides: Sequence[str] = 
     overrides: texts like `base_lr=1.0e-3` or `fusion.min_iou=0.4`, each value read as YAML, later ones on top.
     Raises UserError with a line for each problem: the file, the key, what was expected, what came, the nearest key.
     """
-    files = read_layers(path)
     top = Layer("--set", path.parent, merged([parsed_override(text) for text in reversed(overrides)]))
-    layers = [top, *(layer._replace(mapping=_moved(layer, model, path.parent)) for layer in files)]
-    mapping = merged([layer.mapping for layer in layers])
-    try:
-        return model.model_validate_json(json.dumps(mapping, default=str), strict=True)
-    except ValidationError as error:
-        raise UserError(explained(error, model, layers, mapping)) from None
+    return _checked([top, *_layers_seen_from(path, model)], model)
+
+
+def changes_from_base(path: Path, model: type[Settings]) -> dict[str, tuple[Any, Any]]:
+    """The leaves in which the settings of a file differ from those of its base, as `leaf_differences`.
+
+    A leaf that neither file writes is no difference, and one that only one of them writes is compared with its default.
+    Raises UserError as `read_settings`, and if there is no `base:`.
+    """
+    layers = _layers_seen_from(path, model)
+    if len(layers) == 1:
+        raise UserError(f"{path}: expected a file with a `base:` to compare with, this one stands alone")
+    before, after = (_checked(some, model) for some in (layers[1:], layers))
+    written = leaf_differences(
+        *(some.model_dump(mode="json", exclude_unset=True) for some in (before, after))
+    )
+    changes = leaf_differences(*(some.model_dump(mode="json") for some in (before, after)))
+    return {key: change for key, change in changes.items() if key in written}
 
 
 def merged_mapping(path: Path) -> dict[str, Any]:
@@ -62,6 +73,19 @@ def leaf_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dic
         for key in sorted({*leaves_before, *leaves_after})
     }
     return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
+
+
+def _checked(layers: Sequence[Layer], model: type[Settings]) -> Settings:
+    mapping = merged([layer.mapping for layer in layers])
+    try:
+        return model.model_validate_json(json.dumps(mapping, default=str), strict=True)
+    except ValidationError as error:
+        raise UserError(explained(error, model, layers, mapping)) from None
+
+
+def _layers_seen_from(path: Path, model: type[BaseModel]) -> list[Layer]:
+    """A file and its bases, relative paths all relative to the file."""
+    return [layer._replace(mapping=_moved(layer, model, path.parent)) for layer in read_layers(path)]
 
 
 def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

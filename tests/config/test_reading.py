@@ -10,6 +10,7 @@ from sartorius.config.per_type import FractionPerType, PixelsPerType
 from sartorius.config.reading import (
     FrozenSettings,
     RelativePath,
+    changes_from_base,
     leaf_differences,
     merged_mapping,
     read_settings,
@@ -252,3 +253,28 @@ def test_leaves_differ_by_dotted_key_with_both_values():
 def test_equal_mappings_have_no_differences():
     assert leaf_differences({"a": {"b": 1}}, {"a": {"b": 1}}) == {}
     assert leaf_differences({}, {}) == {}
+
+
+def test_a_file_is_compared_with_its_base_by_what_they_write(tmp_path):
+    base = "models: [{path: ../a.pth}]\nrate: 0.5\ndecay: {kind: linear, slope: 2.0}\n"
+    written(tmp_path, base, "ensembles/base.yaml")
+    path = written(
+        tmp_path, "base: ../../ensembles/base.yaml\ndecay: {kind: gaussian}\nsteps: 4\n", "a/b/c.yaml"
+    )
+    assert changes_from_base(path, Work) == {
+        "decay.kind": ("linear", "gaussian"),
+        "decay.slope": (2.0, None),
+        "steps": (10, 4),
+    }
+
+
+def test_a_file_that_repeats_its_base_has_no_changes(tmp_path):
+    written(tmp_path, "rate: 0.5\nmodels: [{path: x}]\n", "ensembles/base.yaml")
+    assert (
+        changes_from_base(written(tmp_path, "base: ensembles/base.yaml\nrate: 0.5\nsteps: 10\n"), Work) == {}
+    )
+
+
+def test_a_file_without_a_base_is_not_compared(tmp_path):
+    with pytest.raises(UserError, match="expected a file with a `base:`"):
+        changes_from_base(written(tmp_path, "rate: 0.5\n"), Work)
