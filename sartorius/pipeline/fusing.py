@@ -33,7 +33,7 @@ from sartorius.postprocess import clean
 #: The source that the manifest of a fused folder names.
 FUSED = "fused"
 #: Starting a process costs about as much as fusing this many images.
-IMAGES_PER_PROCESS = 24
+IMAGES_PER_PROCESS = 100
 
 
 class Fused(NamedTuple):
