@@ -188,7 +188,9 @@ class CellTrainer(DefaultTrainer):
             results = {"validation/mAP": score.total} | {
                 f"validation/mAP_{name}": value for name, value in score.per_type.items()
             }
-            logging.getLogger("sartorius").info("iteration %d: %s", self.iter + 1, json.dumps(results))
+            logging.getLogger("sartorius").info(
+                "iteration %d: %s", self._last_iteration() + 1, json.dumps(results)
+            )
             self._keep_best(score.total)
         comm.synchronize()
         return results
@@ -208,6 +210,15 @@ class CellTrainer(DefaultTrainer):
         best = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"mAP": -1.0}
         if score <= best["mAP"]:
             return
-        self.checkpointer.save(BEST, iteration=self.iter)
+        self.checkpointer.save(BEST)
         with atomic_path(record) as path:
-            path.write_text(json.dumps({"mAP": score, "iteration": self.iter + 1}) + "\n", encoding="utf-8")
+            facts = {"mAP": score, "iteration": self._last_iteration() + 1}
+            path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The hooks' states and the last finished iteration, after which a resumed run starts."""
+        return super().state_dict() | {"iteration": self._last_iteration()}
+
+    def _last_iteration(self) -> int:
+        """Number of the last finished iteration, from 0; after the loop detectron2 counts one further."""
+        return min(self.iter, self.max_iter - 1)
