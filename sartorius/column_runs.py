@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sartorius import coco_counts
-from sartorius.line_runs import Ints, LineRuns
+from sartorius.line_runs import Ints, LineRuns, places
 from sartorius.rle import CocoRle
 
 
@@ -31,6 +31,37 @@ def column_runs(masks: Sequence[CocoRle]) -> ColumnRuns:
     runs = coco_counts.unpacked([mask.counts for mask in masks], sizes_px)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(runs.counts(len(masks)))])
     return ColumnRuns(runs.starts, runs.starts + runs.lengths, offsets)
+
+
+def areas_px(runs: ColumnRuns) -> Ints:
+    """(N,) pixels of each mask."""
+    covered: Ints = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(runs.ends - runs.starts)])
+    return np.diff(covered[runs.offsets])
+
+
+def boxes_xyxy(runs: ColumnRuns, height: int) -> Ints:
+    """(N, 4) tight boxes: left, top, right, bottom in pixels, the last two exclusive; 0, 0, 0, 0 for an empty mask."""
+    boxes = np.zeros((len(runs.offsets) - 1, 4), dtype=np.int64)
+    filled = np.flatnonzero(np.diff(runs.offsets))
+    if len(filled):
+        cols, tops = np.divmod(runs.starts, height)
+        last_cols, bottoms = np.divmod(runs.ends - 1, height)
+        over = last_cols > cols  # a run over a column's end covers all rows between
+        first = runs.offsets[filled]
+        boxes[filled, 0] = cols[first]
+        boxes[filled, 1] = np.minimum.reduceat(np.where(over, 0, tops), first)
+        boxes[filled, 2] = last_cols[runs.offsets[filled + 1] - 1] + 1
+        boxes[filled, 3] = np.maximum.reduceat(np.where(over, height - 1, bottoms), first) + 1
+    return boxes
+
+
+def chosen(runs: ColumnRuns, masks: Ints) -> ColumnRuns:
+    """The runs of these masks, in their order."""
+    counts = np.diff(runs.offsets)[masks]
+    at = np.repeat(runs.offsets[masks], counts) + places(counts)
+    return ColumnRuns(
+        runs.starts[at], runs.ends[at], np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    )
 
 
 def packed_masks(runs: ColumnRuns, size_hw: tuple[int, int]) -> tuple[CocoRle, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells
-from sartorius.column_runs import ColumnRuns, column_runs
+from sartorius.column_runs import ColumnRuns, boxes_xyxy, column_runs
 from sartorius.compiled import compiled
 from sartorius.line_runs import Ints
 
@@ -34,17 +34,19 @@ def overlapping(a: Cells, b: Cells) -> Pairs:
         raise ValueError(f"cells of images of sizes {a.size_hw} and {b.size_hw} have no common pixels")
     runs_a = column_runs(a.masks)
     runs_b = runs_a if a is b else column_runs(b.masks)
-    return _pairs(runs_a, a.boxes_xyxy, runs_b, b.boxes_xyxy, False)
+    boxes_a, boxes_b = (boxes_xyxy(runs, a.size_hw[0]) for runs in (runs_a, runs_b))
+    return _pairs(runs_a, boxes_a, runs_b, boxes_b, False)
 
 
 def overlapping_within(cells: Cells) -> Pairs:
     """Every pair of two different rows of one record whose masks share a pixel, once, with row_a < row_b."""
-    return pairs_within(column_runs(cells.masks), cells.boxes_xyxy)
+    runs = column_runs(cells.masks)
+    return pairs_within(runs, boxes_xyxy(runs, cells.size_hw[0]))
 
 
-def pairs_within(runs: ColumnRuns, boxes_xyxy: NDArray[np.float32]) -> Pairs:
-    """What `overlapping_within` returns, from the runs and tight boxes of the masks."""
-    return _pairs(runs, boxes_xyxy, runs, boxes_xyxy, True)
+def pairs_within(runs: ColumnRuns, boxes: Ints) -> Pairs:
+    """What `overlapping_within` returns, from the runs and tight boxes (N, 4) of the masks."""
+    return _pairs(runs, boxes, runs, boxes, True)
 
 
 def iou(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
@@ -58,21 +60,14 @@ def over_smaller(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
     return pairs.intersections_px / np.minimum(a.areas_px[pairs.rows_a], b.areas_px[pairs.rows_b])
 
 
-def _pairs(
-    runs_a: ColumnRuns,
-    boxes_a: NDArray[np.float32],
-    runs_b: ColumnRuns,
-    boxes_b: NDArray[np.float32],
-    ascending: bool,
-) -> Pairs:
+def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints, ascending: bool) -> Pairs:
     """The pairs, sorted; only with row_a < row_b if `ascending`. b is searched along the left edges of its boxes."""
-    bounds_a, bounds_b = boxes_a.astype(np.int64), boxes_b.astype(np.int64)
-    by_left = np.argsort(bounds_b[:, 0], kind="stable")
-    lefts = bounds_b[by_left, 0]
-    widest = (bounds_b[:, 2] - bounds_b[:, 0]).max(initial=0)
-    first = np.searchsorted(lefts, bounds_a[:, 0] - widest)
-    last = np.searchsorted(lefts, bounds_a[:, 2])
-    found = _intersections(*runs_a, bounds_a, *runs_b, bounds_b, by_left, first, last, ascending)
+    by_left = np.argsort(boxes_b[:, 0], kind="stable")
+    lefts = boxes_b[by_left, 0]
+    widest = (boxes_b[:, 2] - boxes_b[:, 0]).max(initial=0)
+    first = np.searchsorted(lefts, boxes_a[:, 0] - widest)
+    last = np.searchsorted(lefts, boxes_a[:, 2])
+    found = _intersections(*runs_a, boxes_a, *runs_b, boxes_b, by_left, first, last, ascending)
     rows_a, rows_b, shared_px = found[:, np.lexsort((found[1], found[0]))]
     return Pairs(rows_a, rows_b, shared_px)
 

@@ -88,9 +88,7 @@ def nmw(found: Detections, boxes: Floats, settings: NmwSettings) -> Clusters:
             f"{len(boxes)} detections are more than ensemble-boxes tells apart, {1 / RANK_UNIT:.0f}"
         )
     labels = _labels(found, settings.across_types)
-    _, scores, _ = non_maximum_weighted(
-        [_in_unit_square(boxes, found.rows)], [ranks], [labels], iou_thr=settings.min_iou
-    )
+    _, scores, _ = non_maximum_weighted([boxes / _extent(found)], [ranks], [labels], iou_thr=settings.min_iou)
     kept = np.sort(len(boxes) - np.rint(np.asarray(scores, dtype=np.float64) / RANK_UNIT).astype(np.int64))
     return grouped(found, _nearest(boxes, boxes[kept], labels, kept))
 
@@ -106,11 +104,11 @@ def wbf(found: Detections, boxes: Floats, settings: WbfSettings) -> Clusters:
     labels = _labels(found, settings.across_types)
     weights = _all_different(np.maximum(found.votes, LEAST_WEIGHT))
     fused, scores, _ = weighted_boxes_fusion(
-        [_in_unit_square(boxes, found.rows)], [weights], [labels], iou_thr=settings.min_iou, conf_type="max"
+        [boxes / _extent(found)], [weights], [labels], iou_thr=settings.min_iou, conf_type="max"
     )
     kept = np.searchsorted(-weights, -np.asarray(scores, dtype=np.float64))
     order = np.argsort(kept)
-    kept, fused = kept[order], np.asarray(fused, dtype=np.float64)[order] * _extent(found.rows)
+    kept, fused = kept[order], np.asarray(fused, dtype=np.float64)[order] * _extent(found)
     return grouped(found, _nearest(boxes, fused, labels, kept))
 
 
@@ -119,11 +117,11 @@ def detected_boxes(found: Detections, parts: list[Cells]) -> Floats:
 
     parts: the sources' records in the order of `found.names`.
     """
-    tight = found.rows.boxes_xyxy.astype(np.float64)
+    tight = found.boxes_xyxy.astype(np.float64)
     boxes = np.concatenate(
         [part.boxes_xyxy if part.soft_boxes_xyxy is None else part.soft_boxes_xyxy for part in parts]
     )[found.origin]
-    inside = np.clip(boxes.astype(np.float64), 0, _extent(found.rows))
+    inside = np.clip(boxes.astype(np.float64), 0, _extent(found))
     has_area = np.all(inside[:, 2:] > inside[:, :2], axis=1)
     return np.where(has_area[:, None], inside, tight)
 
@@ -132,20 +130,16 @@ def _sigma(decay: GaussianDecay) -> float:
     return decay.sigma
 
 
-def _extent(cells: Cells) -> Floats:
-    height, width = cells.size_hw
+def _extent(found: Detections) -> Floats:
+    height, width = found.size_hw
     return np.array([width, height, width, height], dtype=np.float64)
-
-
-def _in_unit_square(boxes: Floats, cells: Cells) -> Floats:
-    return boxes / _extent(cells)
 
 
 def _labels(found: Detections, across_types: bool) -> Ints:
     """(N,) numbers that rows must share to be one cell."""
     if across_types:
-        return np.zeros(len(found.rows), dtype=np.int64)
-    return np.unique(found.rows.cell_types, return_inverse=True)[1].astype(np.int64)
+        return np.zeros(len(found.source), dtype=np.int64)
+    return np.unique(found.cell_types, return_inverse=True)[1].astype(np.int64)
 
 
 def _rows_by_type(found: Detections, across_types: bool) -> list[Ints]:

@@ -43,7 +43,7 @@ def grouped(found: Detections, seed: Ints) -> Clusters:
     pairs = seed[rows] * len(found.names) + found.source[rows]
     votes = np.zeros(len(seed), dtype=np.bool_)
     votes[rows[np.unique(pairs, return_index=True)[1]]] = True
-    return Clusters(seed, votes, found.rows.scores.astype(np.float64))
+    return Clusters(seed, votes, found.scores)
 
 
 def with_votes(clusters: Clusters, min_votes: int) -> Clusters:

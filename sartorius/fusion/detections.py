@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.cells import Cells, together
+from sartorius.cells import Cells, Strings, together
+from sartorius.column_runs import ColumnRuns, areas_px, boxes_xyxy, chosen, column_runs
 from sartorius.line_runs import Ints
 
 Floats = NDArray[np.float64]
@@ -16,22 +17,30 @@ Floats = NDArray[np.float64]
 class Detections(NamedTuple):
     """The N detections of all sources that have pixels, by falling vote; ties by source name, then by `_key`.
 
-    rows: the detections as one record, soft masks left out.
+    image_id, size_hw: of the image.
     names: names of the S sources that looked at the image, sorted, those without detections among them.
     source: (N,) int64 place of each row's source in `names`.
     origin: (N,) int64 place of each row in the sources' rows laid end to end, sources by name.
     source_starts: (S,) int64 place of each source's first row there.
     source_weights: (S,) weights, of which the largest is 1.
     votes: (N,) score times source weight.
+    scores, cell_types: (N,) as in the sources.
+    runs, areas_px, boxes_xyxy: runs, pixels (N,) and tight boxes (N, 4) of the masks.
     """
 
-    rows: Cells
+    image_id: str
+    size_hw: tuple[int, int]
     names: tuple[str, ...]
     source: Ints
     origin: Ints
     source_starts: Ints
     source_weights: Floats
     votes: Floats
+    scores: Floats
+    cell_types: Strings
+    runs: ColumnRuns
+    areas_px: Ints
+    boxes_xyxy: Ints
 
     @property
     def weights(self) -> Floats:
@@ -49,14 +58,30 @@ def detections(sources: Mapping[str, Cells], weights: Mapping[str, float] | None
     source_weights = _source_weights(names, weights)
     parts = [sources[name] for name in names]
     rows = together([replace(part, soft_masks=None, soft_boxes_xyxy=None) for part in parts])
-    source = np.repeat(np.arange(len(names)), [len(part) for part in parts])
-    votes = rows.scores * source_weights[source]
-    order = np.lexsort((source, -votes))
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
     starts = np.cumsum(lengths) - lengths
+    source = np.repeat(np.arange(len(names)), lengths)
+    votes = rows.scores * source_weights[source]
+    order = np.lexsort((source, -votes))
     _order_ties(order, votes, source, starts, parts)
-    order = order[rows.areas_px[order] > 0]
-    return Detections(rows[order], names, source[order], order, starts, source_weights, votes[order])
+    runs = column_runs(rows.masks)
+    order = order[areas_px(runs)[order] > 0]
+    runs = chosen(runs, order)
+    return Detections(
+        image_id=rows.image_id,
+        size_hw=rows.size_hw,
+        names=names,
+        source=source[order],
+        origin=order,
+        source_starts=starts,
+        source_weights=source_weights,
+        votes=votes[order],
+        scores=rows.scores[order].astype(np.float64),
+        cell_types=rows.cell_types[order],
+        runs=runs,
+        areas_px=areas_px(runs),
+        boxes_xyxy=boxes_xyxy(runs, rows.size_hw[0]),
+    )
 
 
 def _source_weights(names: tuple[str, ...], weights: Mapping[str, float] | None) -> Floats:

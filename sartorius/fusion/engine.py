@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells, together
-from sartorius.column_runs import ColumnRuns, column_runs
 from sartorius.config.fusion import (
     ClusterSettings,
     FusionSettings,
@@ -80,32 +79,28 @@ def fusion_of(
         raise ValueError("fuse() needs at least one source, one that found nothing at least")
     found = detections(sources, weights)
     parts = [sources[name] for name in found.names]
-    runs = column_runs(found.rows.masks)
-    grouped = _group(found, parts, runs, settings)
+    grouped = _group(found, parts, settings)
     clusters = with_votes(grouped, settings.min_votes) if isinstance(settings, ClusterSettings) else grouped
     types = voted_types(found, clusters)
     seeds = clusters.seeds
-    means = _mean_masks(found, parts, runs, clusters, types, settings)
+    means = _mean_masks(found, parts, clusters, types, settings)
+    scores = confidences(found, clusters, settings, means.inside)
+    names = np.array(found.names)[found.source[seeds]]
     if isinstance(settings, MasksSettings):
-        fused = replace(found.rows[seeds], masks=means.masks)
+        fused = Cells(found.image_id, found.size_hw, means.masks, scores, types, names)
     else:
-        fused = together(parts)[found.origin[seeds]]
-    fused = replace(
-        fused,
-        scores=confidences(found, clusters, settings, means.inside),
-        cell_types=types,
-        sources=np.array(found.names)[found.source[seeds]],
-    )
+        own = together(parts)[found.origin[seeds]]
+        fused = replace(own, scores=scores, cell_types=types, sources=names)
     order = np.argsort(-fused.scores, kind="stable")
     order = order[fused.areas_px[order] > 0]
     return Fusion(found, grouped, clusters, fused[order], seeds[order])
 
 
-def _group(found: Detections, parts: list[Cells], runs: ColumnRuns, settings: FusionSettings) -> Clusters:
+def _group(found: Detections, parts: list[Cells], settings: FusionSettings) -> Clusters:
     if isinstance(settings, MasksSettings):
-        return mask_clusters(found, runs, settings)
+        return mask_clusters(found, settings)
     if isinstance(settings, MaskNmsSettings):
-        return mask_nms(found, runs, settings)
+        return mask_nms(found, settings)
     detected = boxes.detected_boxes(found, parts)
     if isinstance(settings, NmsSettings):
         return boxes.box_nms(found, detected, settings)
@@ -121,28 +116,26 @@ def _group(found: Detections, parts: list[Cells], runs: ColumnRuns, settings: Fu
 def _mean_masks(
     found: Detections,
     parts: list[Cells],
-    runs: ColumnRuns,
     clusters: Clusters,
     types: NDArray[np.str_],
     settings: FusionSettings,
 ) -> Means:
     """The mean masks of the cells; for strategies that keep the seed's mask only the probability inside it."""
-    size_hw = found.rows.size_hw
     if isinstance(settings, MasksSettings):
         rows, cell = clusters.voters()
         weights = found.weights[rows]
         if settings.weigh_masks_by_score:
-            weights = weights * np.maximum(found.rows.scores[rows], LEAST_WEIGHT)
+            weights = weights * np.maximum(found.scores[rows], LEAST_WEIGHT)
         thresholds = values_for(settings.mask_threshold, types)
     else:
         rows, cell = clusters.seeds, np.arange(len(clusters.seeds))
         if settings.mask_score_power == 0:
             return Means((), np.ones(len(rows)))
         weights, thresholds = np.ones(len(rows)), np.full(len(rows), OWN_MASK_THRESHOLD)
-    return averaged(_probabilities(found, parts, runs), rows, cell, weights, thresholds, size_hw)
+    return averaged(_probabilities(found, parts), rows, cell, weights, thresholds, found.size_hw)
 
 
-def _probabilities(found: Detections, parts: list[Cells], runs: ColumnRuns) -> Probabilities:
+def _probabilities(found: Detections, parts: list[Cells]) -> Probabilities:
     """What every detection says about every pixel, each source at the resolution of its own soft masks."""
     grids = [_grids(part) for part in parts]
     sides = np.concatenate(
@@ -153,10 +146,10 @@ def _probabilities(found: Detections, parts: list[Cells], runs: ColumnRuns) -> P
     )[found.origin].astype(np.float64)
     values = sides.astype(np.int64) ** 2
     grid_starts, sides = (np.cumsum(values) - values)[found.origin], sides[found.origin].astype(np.int64)
-    tight = found.rows.boxes_xyxy.astype(np.int64)
-    bounds = np.where((sides > 0)[:, None], grid_bounds(boxes_xyxy, sides, found.rows.size_hw), tight)
+    on_grid = grid_bounds(boxes_xyxy, sides, found.size_hw)
+    bounds = np.where((sides > 0)[:, None], on_grid, found.boxes_xyxy)
     return Probabilities(
-        np.concatenate([grid.ravel() for grid in grids]), grid_starts, sides, boxes_xyxy, bounds, runs
+        np.concatenate([grid.ravel() for grid in grids]), grid_starts, sides, boxes_xyxy, bounds, found.runs
     )
 
 

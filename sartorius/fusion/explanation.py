@@ -92,7 +92,7 @@ def explain(
         )
     )
     found = _detection_fates(fused, fates) + _empty_fates(sources)
-    return Explanation(fused.found.rows.image_id, fates, found, clean(fused.cells, postprocess))
+    return Explanation(fused.found.image_id, fates, found, clean(fused.cells, postprocess))
 
 
 def explanation_text(explanation: Explanation) -> str:
@@ -128,11 +128,11 @@ def _line(detection: DetectionFate) -> str:
 
 
 def _detection_fates(fused: Fusion, fates: tuple[CellFate, ...]) -> tuple[DetectionFate, ...]:
-    rows = fused.found.rows
+    found = fused.found
     own_rows = _rows_in_source(fused)
     cell_of = {seed: number for number, seed in enumerate(fused.cell_seeds.tolist())}
     records = []
-    for row in range(len(rows)):
+    for row in range(len(found.source)):
         seed = int(fused.clusters.seed[row])
         cell = cell_of.get(seed)
         role = (
@@ -144,14 +144,14 @@ def _detection_fates(fused: Fusion, fates: tuple[CellFate, ...]) -> tuple[Detect
             if fused.clusters.votes[row]
             else "other"
         )
-        left, top, right, bottom = rows.boxes_xyxy[row].astype(int).tolist()
+        left, top, right, bottom = found.boxes_xyxy[row].tolist()
         records.append(
             DetectionFate(
-                source=fused.found.names[fused.found.source[row]],
+                source=found.names[found.source[row]],
                 row=own_rows[row],
-                score=float(rows.scores[row]),
-                cell_type=str(rows.cell_types[row]),
-                area_px=int(rows.areas_px[row]),
+                score=float(found.scores[row]),
+                cell_type=str(found.cell_types[row]),
+                area_px=int(found.areas_px[row]),
                 box_xyxy=(left, top, right, bottom),
                 cell=cell,
                 role=role,

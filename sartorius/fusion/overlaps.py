@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.column_runs import ColumnRuns
 from sartorius.compiled import compiled
 from sartorius.config.fusion import MaskNmsSettings, MasksSettings
 from sartorius.fusion.clusters import NONE, Clusters, grouped
@@ -24,36 +23,32 @@ class _Neighbours(NamedTuple):
     ious: Floats
 
 
-def mask_nms(found: Detections, runs: ColumnRuns, settings: MaskNmsSettings) -> Clusters:
-    """Rows in falling order survive unless they are one cell with a better survivor, to which they then belong.
-
-    found: N detections; runs: of their masks.
-    """
-    pairs = pairs_within(runs, found.rows.boxes_xyxy)
-    areas = found.rows.areas_px
+def mask_nms(found: Detections, settings: MaskNmsSettings) -> Clusters:
+    """Rows in falling order survive unless they are one cell with a better survivor, to which they then belong."""
+    pairs = pairs_within(found.runs, found.boxes_xyxy)
+    areas = found.areas_px
     area_a, area_b = areas[pairs.rows_a], areas[pairs.rows_b]
     ious = pairs.intersections_px / (area_a + area_b - pairs.intersections_px)
     one_cell = ious >= settings.min_iou
     if settings.min_containment is not None:
         one_cell |= pairs.intersections_px / np.minimum(area_a, area_b) >= settings.min_containment
     near = _neighbours(found, pairs, ious, one_cell, settings.across_types)
-    everyone = np.arange(len(found.rows))  # each row its own source: nobody is anybody's second detection
+    everyone = np.arange(len(found.source))  # each row its own source: nobody is anybody's second detection
     return grouped(found, _seeds(*near, everyone, len(everyone), True)[0])
 
 
-def mask_clusters(found: Detections, runs: ColumnRuns, settings: MasksSettings) -> Clusters:
+def mask_clusters(found: Detections, settings: MasksSettings) -> Clusters:
     """Rows in falling order begin a cell, and of each other source the row that overlaps it most joins.
 
-    found: N detections; runs: of their masks.
     Only rows with an IoU of at least `min_iou` with the seed join; ties go to the first.
     """
-    pairs = pairs_within(runs, found.rows.boxes_xyxy)
-    areas = found.rows.areas_px
+    pairs = pairs_within(found.runs, found.boxes_xyxy)
+    areas = found.areas_px
     ious = pairs.intersections_px / (areas[pairs.rows_a] + areas[pairs.rows_b] - pairs.intersections_px)
     near = _neighbours(found, pairs, ious, ious >= settings.min_iou, settings.across_types)
     dropped = settings.second_of_source == "drop"
     seed, votes = _seeds(*near, found.source, len(found.names), dropped)
-    return Clusters(seed, votes, found.rows.scores.astype(np.float64))
+    return Clusters(seed, votes, found.scores)
 
 
 def _neighbours(
@@ -61,11 +56,11 @@ def _neighbours(
 ) -> _Neighbours:
     """The chosen pairs seen from both of their rows."""
     if not across_types:
-        chosen = chosen & (found.rows.cell_types[pairs.rows_a] == found.rows.cell_types[pairs.rows_b])
+        chosen = chosen & (found.cell_types[pairs.rows_a] == found.cell_types[pairs.rows_b])
     rows_a, rows_b, both = pairs.rows_a[chosen], pairs.rows_b[chosen], np.tile(ious[chosen], 2)
     here, there = np.concatenate([rows_a, rows_b]), np.concatenate([rows_b, rows_a])
     order = np.lexsort((there, here))
-    offsets = np.searchsorted(here[order], np.arange(len(found.rows) + 1))
+    offsets = np.searchsorted(here[order], np.arange(len(found.source) + 1))
     return _Neighbours(offsets.astype(np.int64), there[order], both[order])
 
 

@@ -37,7 +37,7 @@ def voted_types(found: Detections, clusters: Clusters) -> Strings:
     Ties go to the type of the highest single vote, then to the first by name.
     """
     rows, cell = clusters.voters()
-    names, codes = np.unique(found.rows.cell_types, return_inverse=True)
+    names, codes = np.unique(found.cell_types, return_inverse=True)
     places = cell * len(names) + codes[rows]
     shape = len(clusters.seeds), len(names)
     sums = np.bincount(places, found.votes[rows], shape[0] * shape[1])
