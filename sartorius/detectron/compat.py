@@ -23,8 +23,9 @@ def apply() -> None:
             )
     if not hasattr(PIL.Image, "LINEAR"):  # removed in Pillow 10, used as a default argument by detectron2 0.6
         PIL.Image.LINEAR = PIL.Image.BILINEAR
-    # detectron2 0.6 calls torch.meshgrid without `indexing`; the default it relies on still holds.
+    # detectron2 0.6 calls torch.meshgrid without `indexing` and scripts functions at import; both still work.
     warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script.*` is deprecated", category=FutureWarning)
     if importlib.util.find_spec("detectron2._C") is None:
         # The wheel without C++ sources: RoIAlign and NMS come from torchvision, nothing calls the extension.
         sys.modules.setdefault("detectron2._C", types.ModuleType("detectron2._C"))

@@ -13,11 +13,11 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
-from detectron2.utils.logger import setup_logger
 
 from sartorius.config import ModelSettings
 from sartorius.config.ensemble import ViewSettings
 from sartorius.config.fusion import PostprocessSettings
+from sartorius.detectron.logs import logging_into
 from sartorius.detectron.mapper import TrainingMapper
 from sartorius.detectron.predictor import Predictor, require_device
 from sartorius.detectron.progress import progress_writer
@@ -104,20 +104,16 @@ def _train_on_one(
 ) -> None:
     """One process of a run: all of it, or what one GPU does."""
     folder.mkdir(parents=True, exist_ok=True)
-    setup_logger(str(folder), distributed_rank=comm.get_rank(), name="detectron2")
-    setup_logger(str(folder), distributed_rank=comm.get_rank(), name="fvcore")
-    setup_logger(str(folder), distributed_rank=comm.get_rank(), name="sartorius")
-    # The table of every backbone tensor says nothing that a mismatch, which is an error here, would not.
-    logging.getLogger("detectron2.checkpoint.c2_model_loading").setLevel(logging.ERROR)
     seed_all_rng(seed + comm.get_rank())
     cfg = detectron_config(settings, "cuda" if on_gpu else "cpu").clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = str(folder)
     cfg.SEED = seed
     cfg.freeze()
-    trainer = CellTrainer(cfg, settings, data)
-    trainer.start(initial_weights, resume)
-    trainer.train()
+    with logging_into(folder, comm.get_rank()):
+        trainer = CellTrainer(cfg, settings, data)
+        trainer.start(initial_weights, resume)
+        trainer.train()
 
 
 class CellTrainer(DefaultTrainer):

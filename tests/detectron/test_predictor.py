@@ -17,7 +17,7 @@ from sartorius.rle import dense_from_coco
 
 @pytest.fixture(scope="module")
 def model() -> torch.nn.Module:
-    torch.manual_seed(2)
+    torch.manual_seed(8)
     model = build_model(detectron_config(TINY, "cpu")).eval()
     model.roi_heads.mask_head.predictor.weight.data *= 300  # far from .5, where untrained masks all lie
     return model

@@ -1,0 +1,81 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_models import TINY, write_tiny_data
+
+from sartorius.cli import main
+
+pytest.importorskip("detectron2")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["sartorius", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY.model_copy(update={"iterations": 2}).model_dump(mode="json")))
+    return path
+
+
+def test_train_then_export_leaves_weights_and_provenance(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_tiny_data(tmp_path / "data")
+    runs = tmp_path / "runs"
+    arguments = ("train", config, "--data", data, "--weights", "random", "--runs", runs, "--seed", 4)
+    assert run(monkeypatch, *arguments) == 0
+    folder = runs / "tiny" / "all"
+    assert str(folder / "model.safetensors") in capsys.readouterr().out
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["seed"] == 4
+    assert provenance["initial_weights"] == "random"
+    assert provenance["command"].startswith("sartorius train")
+
+    assert run(monkeypatch, *arguments) == 2
+    assert "a run is already here" in capsys.readouterr().err
+
+    out = tmp_path / "half.safetensors"
+    assert run(monkeypatch, "export", folder, "--out", out) == 0
+    assert out.stat().st_size < 0.55 * (folder / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fold", "0"], "--fold K and --folds FILE come together"),
+        (["--set", "base_rl=1"], "did you mean `base_lr`"),
+        (["--set", "iterations=0"], "`iterations`"),
+        (["--set", "base_lr=1e-3"], "write 1.0e-3"),
+        (["--resume"], "no run to resume"),
+        (["--weights", "gone.pkl"], "gone.pkl: no such weights file"),
+    ],
+)
+def test_a_mistake_gets_one_message(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = write_tiny_data(tmp_path / "data")
+    assert run(monkeypatch, "train", config, "--data", data, "--runs", tmp_path / "runs", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_folder_that_is_no_data_set_is_named(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "train", config, "--data", tmp_path, "--runs", tmp_path / "runs") == 2
+    assert "train.csv" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
