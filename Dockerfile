@@ -1,0 +1,56 @@
+# syntax=docker/dockerfile:1
+# Training and inference on NVIDIA GPUs, with the pinned versions and their hashes checked.
+#
+#   docker build -t sartorius .
+#   docker run --rm --gpus all --ipc=host -v "$PWD/data:/workspace/data" -v "$PWD/runs:/workspace/runs" \
+#       sartorius train /app/configs/models/mask_rcnn_r50.yaml --data data --gpus 1
+#
+# --ipc=host (or --shm-size=8g) because the data loader's processes hand images over in shared memory. Folders that are
+# mounted must be writable by user 10001, or run with --user "$(id -u):$(id -g)".
+ARG CUDA_IMAGE=nvidia/cuda:13.0.1-runtime-ubuntu24.04
+
+FROM ${CUDA_IMAGE} AS build
+ARG UV_VERSION=0.13.8
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir uv==${UV_VERSION}
+ENV PATH=/opt/uv/bin:$PATH \
+    UV_LINK_MODE=copy \
+    UV_COMPILE_BYTECODE=1 \
+    UV_PYTHON_DOWNLOADS=never \
+    VIRTUAL_ENV=/opt/venv
+WORKDIR /app
+# What is installed changes rarely and is large: it has a layer before the code. pip refuses pb1-detectron2, uv builds it
+# with the torch that is already there.
+COPY pyproject.toml setup.cfg constraints.txt README.md LICENSE ./
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv venv --python /usr/bin/python3 "$VIRTUAL_ENV" \
+    && uv pip install -c constraints.txt setuptools torch torchvision \
+    && uv pip install -c constraints.txt -r pyproject.toml --extra detectron
+COPY sartorius sartorius
+COPY configs configs
+COPY models models
+RUN uv pip install --no-deps --no-build-isolation --editable .
+
+FROM ${CUDA_IMAGE}
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home sartorius \
+    && install --directory --owner=sartorius --group=sartorius /workspace
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app /app
+# Caches go where any user may write; the driver's libraries come from the host.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    FVCORE_CACHE=/workspace/weights \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER sartorius
+WORKDIR /workspace
+ENTRYPOINT ["sartorius"]
+CMD ["--help"]
