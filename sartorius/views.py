@@ -75,6 +75,18 @@ def backward_boxes(
     return _turned_boxes(boxes, view, size_hw).astype(np.float32)
 
 
+def forward_boxes(
+    boxes_xyxy: NDArray[np.float32],
+    view: ViewSettings,
+    size_hw: tuple[int, int],
+    network_hw: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Boxes of the original image as boxes of the network's input: what `backward_boxes` undoes."""
+    ratio_y, ratio_x = network_hw[0] / size_hw[0], network_hw[1] / size_hw[1]
+    turned = _turned_boxes(boxes_xyxy.astype(np.float64), view, size_hw)
+    return (turned * np.array([ratio_x, ratio_y, ratio_x, ratio_y])).astype(np.float32)
+
+
 def backward_soft_masks(soft_masks: NDArray[Pixel], view: ViewSettings) -> NDArray[Pixel]:
     """Soft masks (N, S, S) on the boxes of the flipped image, turned to lie on the boxes of the original image."""
     return np.ascontiguousarray(_turned(soft_masks, view))

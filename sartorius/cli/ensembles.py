@@ -40,7 +40,7 @@ def loaded_predictors(ensemble: Path, settings: "EnsembleSettings", device: str)
 
     Raises UserError if torch or detectron2 is not installed, and for weights that are missing or do not fit.
     """
-    from sartorius.detectron.predictor import load_predictors
+    from sartorius.detectron.ensemble import load_predictors
 
     predictors: Mapping[str, Predictor] = load_predictors(ensemble, settings, device)
     return predictors

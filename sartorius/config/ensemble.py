@@ -5,7 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sartorius.config.fusion import FusionSettings, MasksSettings, PostprocessSettings
+from sartorius.config.fusion import (
+    FusionSettings,
+    MasksSettings,
+    NmsSettings,
+    NmwSettings,
+    PostprocessSettings,
+    WbfSettings,
+)
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
 
 Flip = Literal["none", "horizontal", "vertical", "rotate180"]
@@ -38,11 +45,24 @@ class MemberSettings(FrozenSettings):
     weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of this model's votes in fusion.")
 
 
+class StageWiseSettings(FrozenSettings):
+    """Boxes of all members and views are fused first; then every mask head is run on the fused boxes."""
+
+    boxes: Annotated[NmsSettings | NmwSettings | WbfSettings, Field(discriminator="method")] = Field(
+        default_factory=WbfSettings,
+        description="Which boxes are one cell; its box is the mean of theirs by score.",
+    )
+
+
 class EnsembleSettings(FrozenSettings):
     """Models, views, fusion and clean-up of one ensemble file."""
 
     members: Annotated[tuple[MemberSettings, ...], Field(min_length=1)]
     views: Annotated[tuple[ViewSettings, ...], Field(min_length=1)] = (ViewSettings(),)
+    stage_wise: StageWiseSettings | None = Field(
+        None,
+        description="Fuse inside the networks; `fusion` then works on that one result. null fuses masks only.",
+    )
     fusion: FusionSettings = Field(default_factory=MasksSettings)
     postprocess: PostprocessSettings = Field(default_factory=PostprocessSettings)
     note: str = Field("", description="Where these settings come from.")
@@ -58,9 +78,25 @@ class EnsembleSettings(FrozenSettings):
         return self
 
     @property
+    def runs(self) -> tuple[tuple[MemberSettings, ViewSettings], ...]:
+        """Member and view of every prediction that is cached, in the order of the file."""
+        if self.stage_wise is not None:
+            return ((STAGE_WISE_MEMBER, ViewSettings()),)
+        return tuple((member, view) for member in self.members for view in self.views)
+
+    @property
+    def source_weights(self) -> dict[str, float]:
+        """The weight of every source `member/view` of `runs`."""
+        return {f"{member.name}/{view.name}": member.weight for member, view in self.runs}
+
+    @property
     def sources(self) -> tuple[str, ...]:
-        """`member/view` for every prediction of the ensemble, in the order of the file."""
-        return tuple(f"{member.name}/{view.name}" for member in self.members for view in self.views)
+        """`member/view` of every one of `runs`."""
+        return tuple(self.source_weights)
+
+
+#: Stands for all members and views where they are fused stage by stage.
+STAGE_WISE_MEMBER = MemberSettings(name="stage_wise", model="", weights="")
 
 
 def load_ensemble_settings(path: Path) -> EnsembleSettings:

@@ -48,7 +48,7 @@ def fused_and_cleaned(sources: Mapping[str, Cells], settings: EnsembleSettings) 
 
     sources: the cells of every source of the ensemble by name `member/view`, empty ones included.
     """
-    return clean(fuse(sources, settings.fusion, _weights(settings)), settings.postprocess)
+    return clean(fuse(sources, settings.fusion, settings.source_weights), settings.postprocess)
 
 
 def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -> Explanation:
@@ -58,7 +58,7 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
     """
     _complete(settings, cache_root, [image_id])
     sources = read_sources(settings, cache_root, image_id)
-    return explain(sources, settings.fusion, settings.postprocess, _weights(settings))
+    return explain(sources, settings.fusion, settings.postprocess, settings.source_weights)
 
 
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:
@@ -95,12 +95,6 @@ def fuse_predictions(
                 counts[image_id] = count
                 report("fuse", len(counts), len(chosen))
     return Fused(out_dir, counts)
-
-
-def _weights(settings: EnsembleSettings) -> dict[str, float]:
-    return {
-        f"{member.name}/{view.name}": member.weight for member in settings.members for view in settings.views
-    }
 
 
 def _fuse_one(image_id: str, settings: EnsembleSettings, cache_root: Path, folder: Path) -> int:

@@ -67,7 +67,7 @@ def predict_images(
 ) -> Predicted:
     """The cache `<out_dir>/<member>/<view>/<image id>.npz` holds a prediction of every image from every source.
 
-    predictors: one for each member of the ensemble, by its name.
+    predictors: one for each member of the ensemble's `runs`, by its name.
     image_paths: image files by image id.
     What is in the cache already is kept, so that an interrupted run goes on where it stopped.
     Raises UserError, before anything is predicted, if a folder of the cache belongs to another model; and at the end,
@@ -75,8 +75,7 @@ def predict_images(
     """
     sources = [
         _Source(predictors[member.name], member, view, out_dir / member.name / view.name)
-        for member in settings.members
-        for view in settings.views
+        for member, view in settings.runs
     ]
     for source in sources:
         _refuse_other_model(source)

@@ -32,7 +32,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return two_predictors(truth)
 
     fake = SimpleNamespace(load_predictors=load_predictors)
-    monkeypatch.setitem(sys.modules, "sartorius.detectron.predictor", fake)
+    monkeypatch.setitem(sys.modules, "sartorius.detectron.ensemble", fake)
     return SimpleNamespace(
         ensemble=small_ensemble(tmp_path),
         images=tmp_path / "images",

@@ -27,7 +27,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     written_images(tmp_path / "data" / "test", truth)
     (tmp_path / "data" / "train.csv").write_text("id,annotation,width,height,cell_type\n")
     fake = SimpleNamespace(load_predictors=lambda ensemble, settings, device: two_predictors(truth))
-    monkeypatch.setitem(sys.modules, "sartorius.detectron.predictor", fake)
+    monkeypatch.setitem(sys.modules, "sartorius.detectron.ensemble", fake)
     return SimpleNamespace(
         ensemble=small_ensemble(tmp_path),
         data=tmp_path / "data",
