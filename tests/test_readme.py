@@ -1,0 +1,76 @@
+"""What the README shows works as printed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from sartorius.cli import build_app
+from sartorius.config import load_ensemble_settings, load_model_settings
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The arguments of every `sartorius` call, without what runs it."""
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    calls = [line.split("sartorius ", 1)[1] for line in lines if "uv run sartorius " in line]
+    return [*calls, *(line.split(" sartorius ", 1)[1] for line in lines if line.startswith("docker run"))]
+
+
+@pytest.mark.parametrize("call", commands())
+def test_a_command_takes_its_arguments(call):
+    command, arguments = get_command(build_app()), shlex.split(call)
+    context = command.make_context("sartorius", arguments)
+    while hasattr(command, "commands"):
+        arguments = [*context._protected_args, *context.args]
+        name, command, rest = command.resolve_command(context, arguments)
+        context = command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"configs/\w+/\w+\.yaml", " ".join(commands())))))
+def test_a_settings_file_in_a_command_exists(name):
+    assert (PROJECT / name).is_file() or name.startswith("configs/models/my_model")
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.splitlines()[0].lstrip("# "))
+def test_an_example_of_settings_loads(block, tmp_path):
+    for example in blocks("yaml"):
+        path = tmp_path / example.splitlines()[0].removeprefix("# ")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(example, encoding="utf-8")
+    path = tmp_path / block.splitlines()[0].removeprefix("# ")
+    (load_ensemble_settings if path.parent.name == "ensembles" else load_model_settings)(path)
+
+
+def test_the_python_example_finds_the_one_cell_that_both_detectors_saw(tmp_path):
+    (example,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 astro [")
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_links_and_pictures_lead_somewhere(text):
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
+    assert [target for target in targets if not (PROJECT / target).exists()] == []
+
+
+@pytest.mark.parametrize("command", ["pip install uv && uv run sartorius demo", "uv run pytest"])
+def test_the_two_set_up_commands_stand_alone(command):
+    assert any(block.strip() == command for block in blocks("console"))
+
+
+def test_continuous_integration_ends_with_the_test_command():
+    script = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+    assert script.splitlines()[-1] == "uv run pytest"

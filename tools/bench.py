@@ -1,0 +1,43 @@
+"""Run every benchmark, one after the other, so that none slows another.
+
+    uv run python tools/bench.py [--data DIR]
+
+DIR is the competition's folder as downloaded; without it synthetic images stand in. Exits with status 1 if a benchmark
+missed its own limit.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sartorius.data.synthetic import synthesize
+
+TOOLS = Path(__file__).resolve().parent
+SYNTHETIC_IMAGES_PER_TYPE = 5
+
+
+def run_all(data_dir: Path | None) -> int:
+    """The highest exit status of the benchmarks."""
+    given = [] if data_dir is None else ["--data", str(data_dir)]
+    statuses = [_run("bench_fusion.py", *given)]
+    if data_dir is not None:
+        statuses.append(_run("bench_metrics.py", str(data_dir / "train.csv")))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            made = synthesize(Path(folder), SYNTHETIC_IMAGES_PER_TYPE, seed=0)
+            statuses.append(_run("bench_metrics.py", str(made / "train.csv")))
+    return max(statuses)
+
+
+def _run(script: str, *arguments: str) -> int:
+    sys.stdout.write(f"\n{script}\n")
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, str(TOOLS / script), *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, help="the competition's folder")
+    sys.exit(run_all(parser.parse_args().data))
