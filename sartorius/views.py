@@ -84,7 +84,8 @@ def forward_boxes(
     """Boxes of the original image as boxes of the network's input: what `backward_boxes` undoes."""
     ratio_y, ratio_x = network_hw[0] / size_hw[0], network_hw[1] / size_hw[1]
     turned = _turned_boxes(boxes_xyxy.astype(np.float64), view, size_hw)
-    return (turned * np.array([ratio_x, ratio_y, ratio_x, ratio_y])).astype(np.float32)
+    boxes: NDArray[np.float64] = turned * np.array([ratio_x, ratio_y, ratio_x, ratio_y])
+    return boxes.astype(np.float32)
 
 
 def backward_soft_masks(soft_masks: NDArray[Pixel], view: ViewSettings) -> NDArray[Pixel]:
