@@ -32,7 +32,7 @@ class Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            _forget_output()
+            _forget_unwritable_output()
             raise typer.Exit(READER_GONE) from None
         except KeyboardInterrupt:
             _say(_INTERRUPTED)
@@ -40,6 +40,7 @@ class Commands(TyperGroup):
         except (UserError, OSError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
+            _forget_unwritable_output()
             _say(message_of(error))
             raise typer.Exit(BAD_INPUT) from None
         except Exception as error:
@@ -70,8 +71,11 @@ def _say(message: str) -> None:
     sys.stderr.write(f"sartorius: {message}\n")
 
 
-def _forget_output() -> None:
-    """Let the rest of the output vanish, so that the interpreter's last flush has nothing to complain about."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _forget_unwritable_output() -> None:
+    """Drop printed text that cannot be written, so that the interpreter's last flush has nothing to complain about."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -47,8 +47,8 @@ def sartorius(*arguments: str, **how: object) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", code, *arguments], text=True, stderr=subprocess.PIPE, **how)
 
 
-def printing_into(output: IO[str]) -> subprocess.CompletedProcess[str]:
-    """A process whose command prints a few lines, which stay in the buffer until it ends."""
+def printing_into(output: IO[str], unbuffered: str) -> subprocess.CompletedProcess[str]:
+    """A process whose command prints a few lines, which stay in the buffer until it ends unless `unbuffered` is "1"."""
     code = (
         "import typer\n"
         "from sartorius.cli.exits import Commands\n"
@@ -58,7 +58,11 @@ def printing_into(output: IO[str]) -> subprocess.CompletedProcess[str]:
         "app()\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", code, "work"], stdout=output, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, "work"],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -129,21 +133,23 @@ def test_an_unknown_command_is_answered_with_the_nearest() -> None:
     assert "Did you mean 'evaluate'" in done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_error(unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w", encoding="utf-8") as closed_at_the_other_end:
-        done = printing_into(closed_at_the_other_end)
+        done = printing_into(closed_at_the_other_end, unbuffered)
     assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_under_the_printed_result_is_told() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_the_printed_result_is_told(unbuffered: str) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
-        done = printing_into(full)
+        done = printing_into(full, unbuffered)
     assert done.returncode == 2
     assert done.stderr.startswith("sartorius: the disk is full")
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_version_is_the_package_s() -> None:
