@@ -48,7 +48,7 @@ def sartorius(*arguments: str, **how: object) -> subprocess.CompletedProcess[str
 
 
 def printing_into(output: IO[str], unbuffered: str) -> subprocess.CompletedProcess[str]:
-    """A process whose command prints a few lines, which stay in the buffer until it ends unless `unbuffered` is "1"."""
+    """A process whose command prints a few lines; they are buffered until it ends unless `unbuffered` is "1"."""
     code = (
         "import typer\n"
         "from sartorius.cli.exits import Commands\n"
