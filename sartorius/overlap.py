@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sartorius.cells import Cells
 from sartorius.column_runs import ColumnRuns, boxes_xyxy, column_runs
-from sartorius.compiled import compiled
+from sartorius.compiled import compiled, with_room
 from sartorius.line_runs import Ints
 
 
@@ -67,9 +67,19 @@ def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints,
     widest = (boxes_b[:, 2] - boxes_b[:, 0]).max(initial=0)
     first = np.searchsorted(lefts, boxes_a[:, 0] - widest)
     last = np.searchsorted(lefts, boxes_a[:, 2])
-    found = _intersections(*runs_a, boxes_a, *runs_b, boxes_b, by_left, first, last, ascending)
-    rows_a, rows_b, shared_px = found[:, np.lexsort((found[1], found[0]))]
-    return Pairs(rows_a, rows_b, shared_px)
+    spans = np.stack([first, last], axis=1)
+    shared = np.zeros(0, dtype=np.int64)
+
+    def find(rows_a: Ints, rows_b: Ints) -> int:
+        nonlocal shared
+        shared = np.zeros(len(rows_a), dtype=np.int64)
+        return _intersections(
+            *runs_a, boxes_a, *runs_b, boxes_b, by_left, spans, ascending, rows_a, rows_b, shared
+        )  # fmt: skip
+
+    rows_a, rows_b = with_room(find, 16 * len(boxes_a) + 16)
+    order = np.lexsort((rows_b, rows_a))
+    return Pairs(rows_a[order], rows_b[order], shared[order])
 
 
 @compiled
@@ -83,38 +93,33 @@ def _intersections(
     offsets_b: Ints,
     boxes_b: Ints,
     by_left: Ints,
-    first: Ints,
-    last: Ints,
+    spans: Ints,
     ascending: bool,
-) -> Ints:
-    """(3, P) rows and shared pixels of the pairs; row a is held against `by_left[first[a]:last[a]]` of b."""
-    found = np.empty((3, 16 * len(boxes_a) + 16), np.int64)
-    filled = 0
-    for row_a in range(len(boxes_a)):
-        for place in range(first[row_a], last[row_a]):
+    rows_a: Ints,
+    rows_b: Ints,
+    shared_px: Ints,
+) -> int:
+    """The number of pairs; as many as fit are written. Row a is held against `by_left[spans[a, 0]:spans[a, 1]]`."""
+    found = 0
+    for row_a in range(boxes_a.shape[0]):
+        left, top, right, bottom = boxes_a[row_a, 0], boxes_a[row_a, 1], boxes_a[row_a, 2], boxes_a[row_a, 3]
+        for place in range(spans[row_a, 0], spans[row_a, 1]):
             row_b = by_left[place]
-            if ascending and row_b <= row_a:
+            if boxes_b[row_b, 2] <= left or boxes_b[row_b, 1] >= bottom or boxes_b[row_b, 3] <= top:
                 continue
-            if boxes_b[row_b, 2] <= boxes_a[row_a, 0] or boxes_b[row_b, 1] >= boxes_a[row_a, 3]:
-                continue
-            if boxes_b[row_b, 3] <= boxes_a[row_a, 1]:
+            if boxes_b[row_b, 0] >= right or (ascending and row_b <= row_a):
                 continue
             at_a, at_b, shared = offsets_a[row_a], offsets_b[row_b], 0
             while at_a < offsets_a[row_a + 1] and at_b < offsets_b[row_b + 1]:
-                low, high = max(starts_a[at_a], starts_b[at_b]), min(ends_a[at_a], ends_b[at_b])
-                shared += max(high - low, 0)
+                low = starts_a[at_a] if starts_a[at_a] > starts_b[at_b] else starts_b[at_b]
                 if ends_a[at_a] < ends_b[at_b]:
-                    at_a += 1
+                    high, at_a = ends_a[at_a], at_a + 1
                 else:
-                    at_b += 1
-            if shared == 0:
-                continue
-            if filled == found.shape[1]:
-                wider = np.empty((3, 2 * filled), np.int64)
-                for pair in range(filled):  # a slice assignment would take numba two seconds to compile
-                    for part in range(3):
-                        wider[part, pair] = found[part, pair]
-                found = wider
-            found[0, filled], found[1, filled], found[2, filled] = row_a, row_b, shared
-            filled += 1
-    return found[:, :filled]
+                    high, at_b = ends_b[at_b], at_b + 1
+                if high > low:
+                    shared += high - low
+            if shared > 0:
+                if found < rows_a.shape[0]:
+                    rows_a[found], rows_b[found], shared_px[found] = row_a, row_b, shared
+                found += 1
+    return found

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sartorius.cells import Cells, Strings
 from sartorius.column_runs import ColumnRuns, column_runs, packed_masks
-from sartorius.compiled import compiled, grown
+from sartorius.compiled import compiled, with_room
 from sartorius.config.fusion import PostprocessSettings
 from sartorius.config.per_type import FractionPerType, PixelsPerType, values_for
 from sartorius.line_runs import Ints
@@ -87,8 +87,14 @@ def remove_overlap(cells: Cells, min_area_px: int | Ints) -> Cells:
         raise ValueError(f"min_area_px is {least_px.min()}, expected 0 or more")
     order = np.argsort(-cells.scores, kind="stable")
     ranked = cells[order]
-    taken = np.zeros(cells.size_hw[0] * cells.size_hw[1], dtype=np.bool_)
-    starts, ends, offsets, kept = _free(*column_runs(ranked.masks), least_px[order], taken)
+    runs, least_px = column_runs(ranked.masks), least_px[order]
+    offsets, kept = np.zeros(len(cells) + 1, dtype=np.int64), np.zeros(len(cells), dtype=np.bool_)
+
+    def free(starts: Ints, ends: Ints) -> int:
+        taken = np.zeros(cells.size_hw[0] * cells.size_hw[1], dtype=np.bool_)
+        return _free(*runs, least_px, taken, starts, ends, offsets, kept)
+
+    starts, ends = with_room(free, 2 * len(runs.starts))
     masks = packed_masks(ColumnRuns(starts, ends, offsets), cells.size_hw)
     return replace(ranked, masks=masks)[kept]
 
@@ -120,34 +126,41 @@ def _least_px(cells: Cells, min_area_px: PixelsPerType) -> Ints:
 
 @compiled
 def _free(
-    starts: Ints, ends: Ints, offsets: Ints, least_px: Ints, taken: NDArray[np.bool_]
-) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
-    """Runs of what each mask in turn still finds free, and whether that is enough; fills `taken`."""
-    masks = len(offsets) - 1
-    free_starts, free_ends = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
-    free_offsets, kept = np.zeros(masks + 1, np.int64), np.zeros(masks, np.bool_)
-    filled = 0
-    for mask in range(masks):
-        free, covered = 0, 0
+    starts: Ints,
+    ends: Ints,
+    offsets: Ints,
+    least_px: Ints,
+    taken: NDArray[np.bool_],
+    free_starts: Ints,
+    free_ends: Ints,
+    free_offsets: Ints,
+    kept: NDArray[np.bool_],
+) -> int:
+    """The number of runs of what each mask in turn still finds free; those that fit are written.
+
+    Fills `taken`, `free_offsets`, and `kept`: whether enough is free.
+    """
+    found = 0
+    for mask in range(least_px.shape[0]):
+        free = 0
         for run in range(offsets[mask], offsets[mask + 1]):
-            covered += ends[run] - starts[run]
             for pixel in range(starts[run], ends[run]):
-                free += not taken[pixel]
+                if not taken[pixel]:
+                    free += 1
         kept[mask] = free >= least_px[mask]
         if kept[mask]:
-            needed = filled + min(free, offsets[mask + 1] - offsets[mask] + covered - free)
-            if needed > len(free_starts):
-                free_starts = grown(free_starts, filled, 2 * needed)
-                free_ends = grown(free_ends, filled, 2 * needed)
+            last_end = -1
             for run in range(offsets[mask], offsets[mask + 1]):
                 for pixel in range(starts[run], ends[run]):
                     if taken[pixel]:
                         continue
                     taken[pixel] = True
-                    if filled > free_offsets[mask] and free_ends[filled - 1] == pixel:
-                        free_ends[filled - 1] = pixel + 1
-                    else:
-                        free_starts[filled], free_ends[filled] = pixel, pixel + 1
-                        filled += 1
-        free_offsets[mask + 1] = filled
-    return free_starts[:filled], free_ends[:filled], free_offsets, kept
+                    if pixel != last_end:
+                        if found < free_starts.shape[0]:
+                            free_starts[found] = pixel
+                        found += 1
+                    last_end = pixel + 1
+                    if found <= free_ends.shape[0]:
+                        free_ends[found - 1] = last_end
+        free_offsets[mask + 1] = found
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.column_runs import ColumnRuns, packed_masks
-from sartorius.compiled import compiled, grown
+from sartorius.compiled import compiled, with_room
 from sartorius.line_runs import Ints
 from sartorius.rle import CocoRle
 
@@ -127,14 +127,26 @@ def averaged(
     frames = _frames(probabilities.bounds[members], cuts)
     totals = np.add.reduceat(weights, cuts[:-1]) if len(weights) else weights
     shares = weights / np.repeat(totals, np.diff(cuts))
-    longest = int((np.diff(probabilities.bounds[:, 1::2]) + 2).max(initial=2))
-    surface = np.zeros(int(((frames[:, 2] - frames[:, 0]) * (frames[:, 3] - frames[:, 1])).max(initial=0)))
-    starts, ends, offsets, inside = _averaged(
-        probabilities.grids, probabilities.grid_starts, probabilities.sides, probabilities.boxes_xyxy,
-        probabilities.bounds, *probabilities.runs, members, cuts, shares, thresholds, frames, size_hw[0],
-        surface, np.zeros(int(probabilities.sides.max(initial=0)) + 2), np.zeros(longest, np.int64), np.zeros(longest),
-    )  # fmt: skip
+    surface, column, places, parts = _room_to_work(probabilities, frames)
+    offsets, inside = np.zeros(len(cuts), dtype=np.int64), np.zeros(len(thresholds))
+    grids, grid_starts, sides, boxes, bounds, runs = probabilities
+
+    def average(starts: Ints, ends: Ints) -> int:
+        return _averaged(
+            grids, grid_starts, sides, boxes, bounds, *runs, members, cuts, shares, thresholds, frames, size_hw[0],
+            surface, column, places, parts, starts, ends, offsets, inside,
+        )  # fmt: skip
+
+    starts, ends = with_room(average, 4 * int((frames[:, 2] - frames[:, 0]).sum()))
     return Means(packed_masks(ColumnRuns(starts, ends, offsets), size_hw), inside)
+
+
+def _room_to_work(probabilities: Probabilities, frames: Ints) -> tuple[Floats, Floats, Ints, Floats]:
+    """Arrays for the largest frame, one column of the largest grid, and the rows of the tallest mask."""
+    surface = np.zeros(int(((frames[:, 2] - frames[:, 0]) * (frames[:, 3] - frames[:, 1])).max(initial=0)))
+    tallest = int((probabilities.bounds[:, 3] - probabilities.bounds[:, 1]).max(initial=0))
+    column = np.zeros(int(probabilities.sides.max(initial=0)) + 2)
+    return surface, column, np.zeros(tallest, dtype=np.int64), np.zeros(tallest)
 
 
 def _frames(bounds: Ints, cuts: Ints) -> Ints:
@@ -167,24 +179,28 @@ def _averaged(
     column: Floats,
     places: Ints,
     parts: Floats,
-) -> tuple[Ints, Ints, Ints, Floats]:
-    """Runs of each group's mask and its mean probability; `surface` to `parts` are room to work in.
+    starts: Ints,
+    ends: Ints,
+    offsets: Ints,
+    inside: Floats,
+) -> int:
+    """The number of runs of the groups' masks; those that fit are written. Fills `offsets` and `inside`.
 
-    `surface` holds the frame's mean x 255, column by column.
+    surface, column, places, parts: room to work in. `surface` holds the frame's mean x 255, column by column.
     """
-    starts, ends = np.empty(1024, np.int64), np.empty(1024, np.int64)
-    offsets, inside = np.zeros(len(cuts), np.int64), np.zeros(len(cuts) - 1)
-    filled = 0
-    for group in range(len(cuts) - 1):
+    found = 0
+    for group in range(thresholds.shape[0]):
         left, top = frames[group, 0], frames[group, 1]
         rows, cols = frames[group, 3] - top, frames[group, 2] - left
         for place in range(rows * cols):
             surface[place] = 0.0
         for member in range(cuts[group], cuts[group + 1]):
             row = members[member]
+            if bounds[row, 2] == 0:  # no pixel of it lies in the image
+                continue
             if sides[row] > 0:
                 _add_grid(
-                    grids, grid_starts[row], sides[row], boxes[row], bounds[row], shares[member], left, top, rows,
+                    grids, grid_starts[row], sides[row], boxes, bounds, row, shares[member], left, top, rows,
                     surface, column, places, parts,
                 )  # fmt: skip
             else:
@@ -193,24 +209,23 @@ def _averaged(
                         surface[(pixel // height - left) * rows + pixel % height - top] += (
                             255.0 * shares[member]
                         )
-        needed = filled + cols * (rows // 2 + 1)
-        if needed > len(starts):
-            starts, ends = grown(starts, filled, 2 * needed), grown(ends, filled, 2 * needed)
-        level = max(255.0 * (thresholds[group] - THRESHOLD_TOLERANCE), 1.0e-9)
-        total, area = 0.0, 0
+        level = 255.0 * (thresholds[group] - THRESHOLD_TOLERANCE)
+        total, area, last_end = 0.0, 0, -1
         for place in range(rows * cols):
-            if surface[place] >= level:
+            if surface[place] >= level and surface[place] > 0.0:
                 pixel = (left + place // rows) * height + top + place % rows
-                if filled > offsets[group] and ends[filled - 1] == pixel:
-                    ends[filled - 1] = pixel + 1
-                else:
-                    starts[filled], ends[filled] = pixel, pixel + 1
-                    filled += 1
+                if pixel != last_end:
+                    if found < starts.shape[0]:
+                        starts[found] = pixel
+                    found += 1
+                last_end = pixel + 1
+                if found <= ends.shape[0]:
+                    ends[found - 1] = last_end
                 total += surface[place]
                 area += 1
-        offsets[group + 1] = filled
-        inside[group] = total / (255.0 * max(area, 1))
-    return starts[:filled], ends[:filled], offsets, inside
+        offsets[group + 1] = found
+        inside[group] = total / (255.0 * area) if area > 0 else 0.0
+    return found
 
 
 @compiled
@@ -218,8 +233,9 @@ def _add_grid(
     grids: NDArray[np.uint8],
     grid_start: int,
     side: int,
-    box: Floats,
-    bound: Ints,
+    boxes: Floats,
+    bounds: Ints,
+    row: int,
     weight: float,
     left: int,
     top: int,
@@ -229,22 +245,28 @@ def _add_grid(
     places: Ints,
     parts: Floats,
 ) -> None:
-    """Add one soft mask times its weight to the surface, bilinear, first across the columns and then down."""
-    for row in range(bound[1], bound[3]):
-        place = (row + 0.5 - box[1]) / (box[3] - box[1]) * side + 0.5
-        whole = min(max(int(place), 0), side)
-        places[row - bound[1]], parts[row - bound[1]] = whole, place - whole
-    for col in range(bound[0], bound[2]):
-        place = (col + 0.5 - box[0]) / (box[2] - box[0]) * side + 0.5
-        whole = min(max(int(place), 0), side)
+    """Add the soft mask of one row times its weight to the surface, bilinear, first across the columns, then down."""
+    first, rows = bounds[row, 1], bounds[row, 3] - bounds[row, 1]
+    scale = side / (boxes[row, 3] - boxes[row, 1])
+    for line in range(rows):
+        place = (first + line + 0.5 - boxes[row, 1]) * scale + 0.5
+        places[line] = min(int(place), side)  # rounding can take it one too far
+        parts[line] = place - places[line]
+    scale = side / (boxes[row, 2] - boxes[row, 0])
+    column[0] = column[side + 1] = 0.0
+    for col in range(bounds[row, 0], bounds[row, 2]):
+        place = (col + 0.5 - boxes[row, 0]) * scale + 0.5
+        whole = min(int(place), side)
         part = place - whole
-        before = weight * (1.0 - part) if whole > 0 else 0.0
-        after = weight * part if whole < side else 0.0
-        near, far = grid_start + max(whole - 1, 0), grid_start + min(whole, side - 1)
-        for row in range(side):
-            column[row + 1] = before * grids[near + row * side] + after * grids[far + row * side]
-        column[side + 1] = 0.0
-        base = (col - left) * frame_rows + bound[1] - top
-        for row in range(bound[3] - bound[1]):
-            above = column[places[row]]
-            surface[base + row] += above + (column[places[row] + 1] - above) * parts[row]
+        for line in range(side):
+            value = 0.0
+            at = grid_start + line * side + whole
+            if whole > 0:
+                value += weight * (1.0 - part) * grids[at - 1]
+            if whole < side:
+                value += weight * part * grids[at]
+            column[line + 1] = value
+        base = (col - left) * frame_rows + first - top
+        for line in range(rows):
+            above = column[places[line]]
+            surface[base + line] += above + (column[places[line] + 1] - above) * parts[line]

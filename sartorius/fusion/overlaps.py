@@ -34,7 +34,7 @@ def mask_nms(found: Detections, settings: MaskNmsSettings) -> Clusters:
         one_cell |= pairs.intersections_px / np.minimum(area_a, area_b) >= settings.min_containment
     near = _neighbours(found, pairs, ious, one_cell, settings.across_types)
     everyone = np.arange(len(found.source))  # each row its own source: nobody is anybody's second detection
-    return grouped(found, _seeds(*near, everyone, len(everyone), True)[0])
+    return grouped(found, _grouped(near, everyone, True)[0])
 
 
 def mask_clusters(found: Detections, settings: MasksSettings) -> Clusters:
@@ -47,7 +47,7 @@ def mask_clusters(found: Detections, settings: MasksSettings) -> Clusters:
     ious = pairs.intersections_px / (areas[pairs.rows_a] + areas[pairs.rows_b] - pairs.intersections_px)
     near = _neighbours(found, pairs, ious, ious >= settings.min_iou, settings.across_types)
     dropped = settings.second_of_source == "drop"
-    seed, votes = _seeds(*near, found.source, len(found.names), dropped)
+    seed, votes = _grouped(near, found.source, dropped)
     return Clusters(seed, votes, found.scores)
 
 
@@ -64,32 +64,43 @@ def _neighbours(
     return _Neighbours(offsets.astype(np.int64), there[order], both[order])
 
 
-@compiled
-def _seeds(
-    offsets: Ints, rows: Ints, ious: Floats, source: Ints, sources: int, takes_all: bool
-) -> tuple[Ints, NDArray[np.bool_]]:
-    """Each row's seed, and whether it is its source's vote.
+def _grouped(near: _Neighbours, source: Ints, takes_all: bool) -> tuple[Ints, NDArray[np.bool_]]:
+    """(N,) each row's seed, and whether it is its source's vote.
 
+    source: (N,) the source of each row, from 0 on.
     takes_all: rows of a source that has voted belong to the cell too, without a vote; otherwise they stay free.
     """
-    seed, votes = np.full(len(source), NONE), np.zeros(len(source), np.bool_)
-    best_row, best_iou = np.zeros(sources, np.int64), np.zeros(sources)
-    for row in range(len(source)):
+    seed, votes = np.full(len(source), NONE), np.zeros(len(source), dtype=np.bool_)
+    sources = int(source.max(initial=-1)) + 1
+    _fill_seeds(*near, source, takes_all, np.zeros(sources, np.int64), np.zeros(sources), seed, votes)
+    return seed, votes
+
+
+@compiled
+def _fill_seeds(
+    offsets: Ints,
+    rows: Ints,
+    ious: Floats,
+    source: Ints,
+    takes_all: bool,
+    best_row: Ints,
+    best_iou: Floats,
+    seed: Ints,
+    votes: NDArray[np.bool_],
+) -> None:
+    """Fill `seed`, NONE before, and `votes`; `best_row` and `best_iou` are room to work in, one place per source."""
+    for row in range(source.shape[0]):
         if seed[row] != NONE:
             continue
         seed[row], votes[row] = row, True
         for near in range(offsets[row], offsets[row + 1]):
-            best_iou[source[rows[near]]] = -1.0
+            best_row[source[rows[near]]], best_iou[source[rows[near]]] = NONE, -1.0
         for near in range(offsets[row], offsets[row + 1]):
             other = rows[near]
-            free = seed[other] == NONE and source[other] != source[row]
-            if free and ious[near] > best_iou[source[other]]:
+            if seed[other] == NONE and source[other] != source[row] and ious[near] > best_iou[source[other]]:
                 best_iou[source[other]], best_row[source[other]] = ious[near], other
         for near in range(offsets[row], offsets[row + 1]):
             other = rows[near]
-            if seed[other] != NONE:
-                continue
-            first = best_iou[source[other]] >= 0.0 and best_row[source[other]] == other
-            if first or takes_all:
+            first = best_row[source[other]] == other
+            if seed[other] == NONE and (first or takes_all):
                 seed[other], votes[other] = row, first
-    return seed, votes

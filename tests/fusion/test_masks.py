@@ -119,3 +119,10 @@ def test_masks_equal_their_slow_dense_version(seed, dropped, score):
     assert sorted(zip(fused.masks, fused.cell_types.tolist(), strict=True)) == sorted(
         (row[0], row[2]) for row in expected
     )
+
+
+def test_a_soft_mask_outside_the_image_makes_no_cell_and_harms_no_other():
+    lost = cell("##..", score=0.9, soft=[[255]], soft_box=(50, 50, 60, 60))
+    assert len(fuse({"a/none": lost}, MasksSettings())) == 0
+    good = cell("##..", score=0.9, soft=[[255]], soft_box=(0, 0, 2, 1))
+    assert drawn(fuse({"a/none": lost, "b/none": good}, MasksSettings())) == ["##.."]
