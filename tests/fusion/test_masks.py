@@ -125,4 +125,4 @@ def test_a_soft_mask_outside_the_image_makes_no_cell_and_harms_no_other():
     lost = cell("##..", score=0.9, soft=[[255]], soft_box=(50, 50, 60, 60))
     assert len(fuse({"a/none": lost}, MasksSettings())) == 0
     good = cell("##..", score=0.9, soft=[[255]], soft_box=(0, 0, 2, 1))
-    assert drawn(fuse({"a/none": lost, "b/none": good}, MasksSettings())) == ["##.."]
+    assert drawn(fuse({"a/none": lost, "b/none": good}, MasksSettings(mask_threshold=0.3))) == ["##.."]
