@@ -59,9 +59,9 @@ def test_the_original_system_is_described_exactly():
         assert model.detections_per_image == 1000
 
 
-def test_the_starter_fuses_the_masks_of_four_flips_of_the_model_that_ships():
+def test_the_starter_fuses_the_masks_of_two_views_of_the_model_that_ships():
     settings = load_ensemble_settings(ENSEMBLES / "starter.yaml")
-    assert settings.sources == tuple(f"starter/{flip}" for flip in FOUR_FLIPS)
+    assert settings.sources == ("starter/none", "starter/horizontal")
     assert isinstance(settings.fusion, MasksSettings)
     (member,) = settings.members
     assert (member.model, member.weights) == (

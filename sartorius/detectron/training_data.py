@@ -8,7 +8,7 @@ import numpy as np
 
 from sartorius.cells import Cells
 from sartorius.data.competition import image_folder, read_truth, truth_csv
-from sartorius.data.folds import read_folds
+from sartorius.data.folds import read_folds, read_groups
 from sartorius.data.images import list_images, read_image
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.errors import UserError
@@ -31,9 +31,10 @@ def read_training_data(
 
     data_dirs: the first folder is split by `folds`; all of the others are trained on.
     folds, fold: a folds file and the fold that is validated on; None trains on everything.
-    Raises UserError when the fold has no image, or an image to validate on is in another training folder too.
+    Raises UserError when the fold has no image, a well's images lie in two folds, or an image to validate on is in
+    another training folder too.
     """
-    held_out = set() if folds is None or fold is None else _ids_of_fold(folds, fold)
+    held_out = set() if folds is None or fold is None else _ids_of_fold(folds, fold, data_dirs[0])
     images, truth = read_training_images(data_dirs[0], cell_types)
     absent = sorted(held_out - truth.keys())
     if absent:
@@ -54,8 +55,8 @@ def read_training_data(
     )
 
 
-def _ids_of_fold(folds: Path, fold: int) -> set[str]:
-    numbers = read_folds(folds)
+def _ids_of_fold(folds: Path, fold: int, data_dir: Path) -> set[str]:
+    numbers = read_folds(folds, read_groups(truth_csv(data_dir)))
     ids = {image_id for image_id, number in numbers.items() if number == fold}
     if not ids:
         raise UserError(f"{folds}: no image is in fold {fold}; it has folds {sorted(set(numbers.values()))}")
