@@ -11,6 +11,7 @@ from PIL import Image
 import sartorius
 from sartorius import cli
 from sartorius.cli import ensembles
+from sartorius.config import load_ensemble_settings
 from sartorius.data.competition import read_truth
 from sartorius.demo import checkout_file, run_demo
 from sartorius.errors import UserError
@@ -66,7 +67,9 @@ def test_the_picture_shows_three_images_each_beside_its_truth(made):
 def test_progress_is_reported_for_every_stage(made):
     _, said = made
     assert [what for what, *_ in said[:2]] == ["make images", "load models"]
-    assert ("predict", 12, 12) in said
+    settings = load_ensemble_settings(checkout_file("configs/ensembles/starter.yaml"))
+    predictions = 3 * len(settings.members) * len(settings.views)
+    assert ("predict", predictions, predictions) in said
     assert ("fuse", 3, 3) in said
 
 
@@ -146,4 +149,5 @@ def test_the_real_demo_finds_cells_with_the_model_that_ships(tmp_path):
         no_report,
     )
     assert demo.problems == ()
-    assert min(demo.score.per_type.values()) > 0.1
+    assert demo.score.total > 0.15
+    assert min(demo.cells.values()) > 0
