@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,11 @@ from sartorius.compiled import compiled, with_room
 from sartorius.config.fusion import PostprocessSettings
 from sartorius.config.per_type import FractionPerType, PixelsPerType, values_for
 from sartorius.line_runs import Ints
+from sartorius.overlap import Pairs, overlapping_within
 from sartorius.parts import without_holes, without_islands
 
 #: The steps of `clean` that can drop a cell, in their order.
-STEPS = ("score threshold", "minimum area", "overlap removal")
+STEPS = ("score threshold", "minimum area", "mask NMS", "overlap removal")
 
 
 def clean(cells: Cells, settings: PostprocessSettings) -> Cells:
@@ -47,13 +49,18 @@ def voted_type(cells: Cells) -> str | None:
 
     Ties go to the type of the surest cell, then to the first by name.
     """
-    if not len(cells):
+    return type_of_scores(cells.cell_types, cells.scores)
+
+
+def type_of_scores(cell_types: Strings, scores: NDArray[np.floating[Any]]) -> str | None:
+    """What `voted_type` returns, from the types (N,) and scores (N,) of the cells."""
+    if not len(cell_types):
         return None
-    names, codes = np.unique(cells.cell_types, return_inverse=True)
+    names, codes = np.unique(cell_types, return_inverse=True)
     sums, best = np.zeros(len(names)), np.zeros(len(names))
-    order = np.argsort(cells.scores, kind="stable")  # so that rounding in the sums knows no order of rows
-    np.add.at(sums, codes[order], cells.scores[order].astype(np.float64))
-    np.maximum.at(best, codes, cells.scores)
+    order = np.argsort(scores, kind="stable")  # so that rounding in the sums knows no order of rows
+    np.add.at(sums, codes[order], scores[order].astype(np.float64))
+    np.maximum.at(best, codes, scores)
     return str(names[np.lexsort((np.arange(len(names)), -best, -sums))[0]])
 
 
@@ -70,6 +77,34 @@ def sure_enough(cells: Cells, score_threshold: FractionPerType) -> Cells:
 def large_enough(cells: Cells, min_area_px: PixelsPerType) -> Cells:
     """The cells that are not empty and have their type's minimum area, in input order."""
     return cells[cells.areas_px >= _least_px(cells, min_area_px)]
+
+
+def without_repeats(cells: Cells, nms_iou: FractionPerType) -> Cells:
+    """The cells whose mask no surer kept cell overlaps by at least their type's IoU, in input order.
+
+    Ties keep the cell that came first; an IoU of 1 drops none.
+    """
+    ious = values_for(nms_iou, cells.cell_types)
+    if not (ious < 1).any():
+        return cells
+    order = np.argsort(-cells.scores, kind="stable")
+    ranked = cells[order]
+    kept = np.ones(len(cells), dtype=np.bool_)
+    repeats = repeated_by(overlapping_within(ranked), ranked.areas_px, ious[order])
+    for surer, repeat in zip(*repeats, strict=True):  # pairs are sorted by the surer row
+        kept[repeat] &= not kept[surer]
+    return cells[np.sort(order[kept])]
+
+
+def repeated_by(pairs: Pairs, areas_px: Ints, nms_iou: NDArray[np.float64]) -> tuple[Ints, Ints]:
+    """Of pairs of rows in falling order, those (row_a, row_b) in which row_b is a repeat of the surer row_a.
+
+    areas_px, nms_iou: (N,) of every row; the IoU that counts is that of row_b.
+    """
+    union = areas_px[pairs.rows_a] + areas_px[pairs.rows_b] - pairs.intersections_px
+    least = nms_iou[pairs.rows_b]
+    repeats = (pairs.intersections_px / union >= least) & (least < 1)
+    return pairs.rows_a[repeats], pairs.rows_b[repeats]
 
 
 def remove_overlap(cells: Cells, min_area_px: int | Ints) -> Cells:
@@ -108,6 +143,7 @@ def _steps(settings: PostprocessSettings) -> dict[str, Callable[[Cells], Cells]]
         "holes": lambda cells: without_holes(cells, _pixels(cells, settings.max_hole_px)),
         "islands": lambda cells: without_islands(cells, _pixels(cells, settings.min_island_px)),
         "minimum area": lambda cells: large_enough(cells, settings.min_area_px),
+        "mask NMS": lambda cells: without_repeats(cells, settings.nms_iou),
         "overlap removal": lambda cells: remove_overlap(cells, _least_px(cells, settings.min_area_px)),
     }
 

@@ -5,7 +5,7 @@ import pytest
 from drawing import cell, cells, drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_fusion import dense_remove_overlap, random_cells
+from reference_fusion import dense, dense_remove_overlap, random_cells
 
 from sartorius.cells import no_cells
 from sartorius.config.fusion import PostprocessSettings
@@ -18,6 +18,7 @@ from sartorius.postprocess import (
     remove_overlap,
     sure_enough,
     voted_type,
+    without_repeats,
 )
 
 
@@ -173,3 +174,53 @@ def test_every_dropped_cell_names_its_step():
     rules = PostprocessSettings(score_threshold=0.3, min_area_px=2)
     assert dropped_at(found, rules).tolist() == ["", "score threshold", "minimum area", "overlap removal"]
     assert dropped_at(no_cells("empty", (2, 2)), rules).tolist() == []
+
+
+def test_a_cell_that_repeats_a_surer_one_is_dropped_whole_instead_of_clipped():
+    sure, repeat, apart = cell("###...", score=0.9), cell(".###..", score=0.6), cell("...###", score=0.3)
+    found = cells(apart, repeat, sure)
+    assert drawn(without_repeats(found, 0.5)) == ["...###", "###..."]
+    assert drawn(clean(found, PostprocessSettings(score_threshold=0.0, nms_iou=0.5))) == ["###...", "...###"]
+    assert drawn(clean(found, PostprocessSettings(score_threshold=0.0))) == ["###...", "...#..", "....##"]
+
+
+def test_a_cell_dropped_as_a_repeat_makes_no_other_a_repeat():
+    """The second repeats the first, the third only the second."""
+    chain = cells(cell("####..", score=0.9), cell(".####.", score=0.6), cell("..####", score=0.3))
+    assert drawn(without_repeats(chain, 0.6)) == ["####..", "..####"]
+
+
+def test_of_two_equally_sure_repeats_the_first_stays():
+    found = cells(cell(".##.", score=0.5), cell(".###", score=0.5))
+    assert drawn(without_repeats(found, 0.5)) == [".##."]
+
+
+def test_an_iou_of_exactly_the_setting_is_a_repeat():
+    found = cells(cell("###.", score=0.9), cell(".###", score=0.5))
+    assert len(without_repeats(found, 0.5)) == 1
+    assert len(without_repeats(found, 0.51)) == 2
+
+
+def test_the_iou_of_repeats_is_that_of_the_less_sure_cells_type():
+    pair = cells(cell("###.", score=0.9, cell_type="cort"), cell(".###", score=0.5, cell_type="astro"))
+    assert len(without_repeats(pair, {"cort": 0.1, "astro": 1.0})) == 2
+    assert len(without_repeats(pair, {"cort": 1.0, "astro": 0.1})) == 1
+
+
+def test_without_cells_nothing_repeats():
+    assert len(without_repeats(no_cells("image", (2, 3)), 0.5)) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), nms_iou=st.sampled_from([0.0, 0.1, 0.3, 0.6, 1.0]))
+def test_repeats_are_those_of_a_plain_loop_over_dense_masks(seed, nms_iou):
+    found = random_cells(np.random.default_rng(seed), 12)
+    masks, kept = dense(found), []
+    for row in np.argsort(-found.scores, kind="stable").tolist():
+        ious = [
+            (masks[row] & masks[other]).sum() / max((masks[row] | masks[other]).sum(), 1) for other in kept
+        ]
+        touching = [iou for iou in ious if iou > 0]
+        if nms_iou == 1 or all(iou < nms_iou for iou in touching):
+            kept.append(row)
+    assert drawn(without_repeats(found, nms_iou)) == drawn(found[sorted(kept)])

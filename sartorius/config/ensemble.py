@@ -14,6 +14,7 @@ from sartorius.config.fusion import (
     WbfSettings,
 )
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
+from sartorius.config.tuned import TunedRecord
 
 Flip = Literal["none", "horizontal", "vertical", "rotate180"]
 
@@ -64,8 +65,21 @@ class EnsembleSettings(FrozenSettings):
         description="Fuse inside the networks; `fusion` then works on that one result. null fuses masks only.",
     )
     fusion: FusionSettings = Field(default_factory=MasksSettings)
+    fusion_per_type: dict[str, FusionSettings] = Field(
+        default_factory=dict,
+        description="Fusion of the images of one cell type, in place of `fusion`: an image holds one type, here the one "
+        "with the highest sum of score times weight over its detections.",
+    )
     postprocess: PostprocessSettings = Field(default_factory=PostprocessSettings)
     note: str = Field("", description="Where these settings come from.")
+    settings_of: RelativePath = Field(
+        "",
+        description="For ablations: fusion and clean-up are those that tuning finds for this ensemble file, not searched "
+        "for this one.",
+    )
+    tuned: TunedRecord | None = Field(
+        None, description="What `sartorius tune` searched on, if the settings come from there."
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -83,6 +97,10 @@ class EnsembleSettings(FrozenSettings):
         if self.stage_wise is not None:
             return ((STAGE_WISE_MEMBER, ViewSettings()),)
         return tuple((member, view) for member in self.members for view in self.views)
+
+    def fusion_of_type(self, cell_type: str | None) -> FusionSettings:
+        """The fusion of images whose detections are of this type; None for an image without detections."""
+        return self.fusion_per_type.get(cell_type or "", self.fusion)
 
     @property
     def source_weights(self) -> dict[str, float]:

@@ -145,3 +145,8 @@ class PostprocessSettings(FrozenSettings):
     min_area_px: PixelsPerType = Field(
         0, description="Smaller cells are dropped, before and after overlap removal."
     )
+    nms_iou: FractionPerType = Field(
+        1.0,
+        description="Cells whose mask overlaps a surer cell's by at least this IoU are dropped, where overlap removal "
+        "would keep what the surer one leaves of them; 1 drops none.",
+    )

@@ -75,10 +75,31 @@ def fusion_of(
     sources: Mapping[str, Cells], settings: FusionSettings, weights: Mapping[str, float] | None = None
 ) -> Fusion:
     """What `fuse` does, with its intermediate results; arguments and errors are the same."""
+    return fused_by(prepared(sources, weights), settings)
+
+
+class Prepared(NamedTuple):
+    """What every fusion of one image begins with, whatever its settings.
+
+    found: the N detections of all sources.
+    parts: the sources' records in the order of `found.names`.
+    """
+
+    found: Detections
+    parts: list[Cells]
+
+
+def prepared(sources: Mapping[str, Cells], weights: Mapping[str, float] | None = None) -> Prepared:
+    """The detections of all sources, ready for `fused_by`; arguments and errors are those of `fuse`."""
     if not sources:
         raise ValueError("fuse() needs at least one source, one that found nothing at least")
     found = detections(sources, weights)
-    parts = [sources[name] for name in found.names]
+    return Prepared(found, [sources[name] for name in found.names])
+
+
+def fused_by(image: Prepared, settings: FusionSettings) -> Fusion:
+    """The fusion of a prepared image; raises UserError if a per-type setting has no value for a cell's type."""
+    found, parts = image
     grouped = _group(found, parts, settings)
     clusters = with_votes(grouped, settings.min_votes) if isinstance(settings, ClusterSettings) else grouped
     types = voted_types(found, clusters)

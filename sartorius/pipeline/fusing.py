@@ -10,11 +10,13 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from fastcore.parallel import ProcessPoolExecutor
 
 from sartorius import __version__
 from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.fusion import FusionSettings
 from sartorius.data.predictions import (
     MANIFEST,
     PredictionManifest,
@@ -28,7 +30,7 @@ from sartorius.data.predictions import (
 from sartorius.errors import UserError
 from sartorius.fusion import Explanation, explain, fuse
 from sartorius.pipeline.predicting import Report, no_report
-from sartorius.postprocess import clean
+from sartorius.postprocess import clean, type_of_scores
 
 #: The source that the manifest of a fused folder names.
 FUSED = "fused"
@@ -48,7 +50,24 @@ def fused_and_cleaned(sources: Mapping[str, Cells], settings: EnsembleSettings) 
 
     sources: the cells of every source of the ensemble by name `member/view`, empty ones included.
     """
-    return clean(fuse(sources, settings.fusion, settings.source_weights), settings.postprocess)
+    return clean(
+        fuse(sources, image_fusion(sources, settings), settings.source_weights), settings.postprocess
+    )
+
+
+def image_fusion(sources: Mapping[str, Cells], settings: EnsembleSettings) -> FusionSettings:
+    """The fusion settings of one image: those of the type that its detections have, where a type has its own."""
+    if not settings.fusion_per_type:
+        return settings.fusion
+    return settings.fusion_of_type(detected_type(sources, settings.source_weights))
+
+
+def detected_type(sources: Mapping[str, Cells], weights: Mapping[str, float]) -> str | None:
+    """The cell type with the highest sum of score times weight over all detections; None without any."""
+    names = sorted(sources)
+    votes = [sources[name].scores.astype(np.float64) * weights[name] for name in names]
+    types = [sources[name].cell_types for name in names]
+    return type_of_scores(np.concatenate(types), np.concatenate(votes))
 
 
 def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -> Explanation:
@@ -58,7 +77,8 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
     """
     _complete(settings, cache_root, [image_id])
     sources = read_sources(settings, cache_root, image_id)
-    return explain(sources, settings.fusion, settings.postprocess, settings.source_weights)
+    fusion = image_fusion(sources, settings)
+    return explain(sources, fusion, settings.postprocess, settings.source_weights)
 
 
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +7,19 @@ from drawing import drawn
 from fake_predictors import Blind, small_ensemble, small_truth, two_predictors, written_images
 
 from sartorius.config import load_ensemble_settings
+from sartorius.config.fusion import MasksSettings
 from sartorius.data.predictions import read_cells, read_manifest, read_prediction_folder
 from sartorius.errors import UserError
 from sartorius.fusion import fuse
 from sartorius.metrics.competition import evaluate
-from sartorius.pipeline import fuse_predictions, fused_and_cleaned, predict_images, read_sources
+from sartorius.pipeline import (
+    explain_image,
+    fuse_predictions,
+    fused_and_cleaned,
+    predict_images,
+    read_sources,
+)
+from sartorius.pipeline.fusing import detected_type
 from sartorius.postprocess import clean
 
 
@@ -168,3 +177,33 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, settings, cache)
 def test_an_empty_folder_may_be_filled(tmp_path, settings, cache):
     (tmp_path / "fused").mkdir()
     assert fuse_predictions(settings, cache, tmp_path / "fused").folder == tmp_path / "fused"
+
+
+def of_type(cells, cell_type: str):
+    return replace(cells, cell_types=np.full(len(cells), cell_type))
+
+
+def test_a_type_with_fusion_settings_of_its_own_is_fused_by_them(settings, cache):
+    own = MasksSettings(min_votes=5)  # more than there are sources: nothing is left
+    per_type = settings.model_copy(update={"fusion_per_type": {"cort": own}})
+    sources = read_sources(settings, cache, "cort_image")
+    assert len(fused_and_cleaned(sources, per_type)) == 0
+    astro = {name: of_type(cells, "astro") for name, cells in sources.items()}
+    assert len(fused_and_cleaned(astro, per_type)) == len(fused_and_cleaned(astro, settings)) == 3
+
+
+def test_an_image_has_the_type_that_its_detections_have_by_weight_and_score(settings, cache):
+    sources = read_sources(settings, cache, "cort_image")
+    mixed = sources | {"r50/none": of_type(sources["r50/none"], "astro")}
+    assert detected_type(mixed, settings.source_weights) == "cort"
+    assert detected_type(mixed, settings.source_weights | {"r50/none": 100.0}) == "astro"
+    assert detected_type(dict(reversed(mixed.items())), settings.source_weights) == "cort"
+    nothing = {name: cells[:0] for name, cells in sources.items()}
+    assert detected_type(nothing, settings.source_weights) is None
+    assert len(fused_and_cleaned(nothing, settings)) == 0
+
+
+def test_a_fused_image_is_explained_by_its_types_own_settings(settings, cache):
+    per_type = settings.model_copy(update={"fusion_per_type": {"cort": MasksSettings(min_votes=5)}})
+    assert len(explain_image(settings, cache, "cort_image").cells) == 3
+    assert len(explain_image(per_type, cache, "cort_image").cells) == 0
