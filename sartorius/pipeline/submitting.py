@@ -10,7 +10,8 @@ from sartorius.data.predictions import list_predictions, read_cells
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 from sartorius.pipeline.fusing import fuse_predictions
-from sartorius.pipeline.predicting import Predictor, Report, no_report, predict_images
+from sartorius.pipeline.predicting import Report, no_report, predict_images
+from sartorius.pipeline.sources import Predictor
 from sartorius.submission import check_submission, write_submission
 
 
