@@ -72,11 +72,28 @@ def write_submission(path: Path, cells: Iterable[Cells], image_ids: Sequence[str
         if found.image_id in done:
             raise ValueError(f"{found.image_id}: two records of one image")
         done.add(found.image_id)
-        texts[found.image_id] = _disjoint_texts(found)
+        texts[found.image_id] = mask_texts(found)
+    write_texts(path, texts)
+
+
+def write_texts(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
+    """Write the mask texts of every image by id, an image without any as an empty row; whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows((image_id, text) for image_id in image_ids for text in texts[image_id] or [""])
+        writer.writerows((image_id, text) for image_id, masks in texts.items() for text in masks or [""])
+
+
+def mask_texts(found: Cells) -> list[str]:
+    """The text of each mask of an image that has pixels; raises UserError if two masks share a pixel."""
+    runs = runs_from_cocos(found.masks)
+    size_px = found.size_hw[0] * found.size_hw[1]
+    for claim in claims(runs, len(found), size_px):
+        raise UserError(
+            f"{found.image_id}: cell {claim.mask} shares {claim.pixels} px with cell {claim.others[0]}, which a "
+            "submission may not; give each pixel to one cell first (`sartorius fuse` does, see its postprocess settings)"
+        )
+    return [text for _, text in kaggles_from_runs(runs, [found.size_hw] * len(found)) if text]
 
 
 def read_submission(path: Path, sizes_hw: SizesHw) -> dict[str, Cells]:
@@ -205,15 +222,3 @@ def _listed(lines: list[int]) -> str:
 
 def _line_order(problem: Problem) -> tuple[bool, int]:
     return problem.line is None, problem.line or 0
-
-
-def _disjoint_texts(found: Cells) -> list[str]:
-    """The text of each mask that has pixels."""
-    runs = runs_from_cocos(found.masks)
-    size_px = found.size_hw[0] * found.size_hw[1]
-    for claim in claims(runs, len(found), size_px):
-        raise UserError(
-            f"{found.image_id}: cell {claim.mask} shares {claim.pixels} px with cell {claim.others[0]}, which a "
-            "submission may not; give each pixel to one cell first (`sartorius fuse` does, see its postprocess settings)"
-        )
-    return [text for _, text in kaggles_from_runs(runs, [found.size_hw] * len(found)) if text]
