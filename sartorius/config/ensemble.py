@@ -13,6 +13,7 @@ from sartorius.config.fusion import (
     PostprocessSettings,
     WbfSettings,
 )
+from sartorius.config.gains import Gains
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
 from sartorius.config.tuned import TunedRecord
 
@@ -76,6 +77,10 @@ class EnsembleSettings(FrozenSettings):
         "",
         description="For ablations: fusion and clean-up are those that tuning finds for this ensemble file, not searched "
         "for this one.",
+    )
+    gains: Gains | None = Field(
+        None,
+        description="What each view and model is worth; a run short of time drops the least per minute first.",
     )
     tuned: TunedRecord | None = Field(
         None, description="What `sartorius tune` searched on, if the settings come from there."
