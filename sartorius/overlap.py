@@ -33,8 +33,13 @@ def overlapping(a: Cells, b: Cells) -> Pairs:
     if a.size_hw != b.size_hw:
         raise ValueError(f"cells of images of sizes {a.size_hw} and {b.size_hw} have no common pixels")
     runs_a = column_runs(a.masks)
-    runs_b = runs_a if a is b else column_runs(b.masks)
-    boxes_a, boxes_b = (boxes_xyxy(runs, a.size_hw[0]) for runs in (runs_a, runs_b))
+    return pairs_between(runs_a, runs_a if a is b else column_runs(b.masks), a.size_hw[0])
+
+
+def pairs_between(runs_a: ColumnRuns, runs_b: ColumnRuns, height: int) -> Pairs:
+    """What `overlapping` returns, from the runs of the masks of one image and its height in pixels."""
+    boxes_a = boxes_xyxy(runs_a, height)
+    boxes_b = boxes_a if runs_a is runs_b else boxes_xyxy(runs_b, height)
     return _pairs(runs_a, boxes_a, runs_b, boxes_b, False)
 
 

@@ -9,7 +9,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from sartorius.cells import Cells
-from sartorius.overlap import overlapping
+from sartorius.column_runs import areas_px, column_runs
+from sartorius.overlap import pairs_between
 
 Ints = NDArray[np.int64]
 
@@ -48,9 +49,14 @@ def hits(predicted: Cells, truth: Cells) -> Hits:
 
     Empty masks hit nothing. Raises ValueError if the images differ in size.
     """
-    pairs = overlapping(predicted, truth)
+    if predicted.size_hw != truth.size_hw:
+        raise ValueError(
+            f"{truth.image_id}: predictions for {predicted.size_hw} px and truth of {truth.size_hw} px"
+        )
+    found, true = column_runs(predicted.masks), column_runs(truth.masks)
+    pairs = pairs_between(found, true, truth.size_hw[0])
     shared = pairs.intersections_px
-    union = predicted.areas_px[pairs.rows_a] + truth.areas_px[pairs.rows_b] - shared
+    union = areas_px(found)[pairs.rows_a] + areas_px(true)[pairs.rows_b] - shared
     # The greatest k with k x union < 20 x shared, without a float in between.
     passed = np.minimum((20 * shared - 1) // union, THRESHOLDS_20THS[-1]) - (THRESHOLDS_20THS[0] - 1)
     close = passed > 0

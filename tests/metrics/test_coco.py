@@ -1,5 +1,6 @@
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from pycocotools.cocoeval import COCOeval
 from sartorius.cells import Cells, no_cells
 from sartorius.errors import UserError
 from sartorius.metrics.coco import SizeBounds, coco_ap, coco_aps, coco_intervals
-from sartorius.rle import coco_from_dense
+from sartorius.metrics.competition import evaluate
+from sartorius.rle import coco_from_dense, dense_from_coco
 
 
 def test_every_cell_found_exactly_gives_one_everywhere_it_is_defined():
@@ -159,6 +161,27 @@ def scored_cells(draw: st.DrawFn) -> Cells:
     )
 
 
+def test_disjoint_cells_are_found_as_often_by_coco_as_by_the_competition():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        # Two 6-pixel cells a column apart, each found with some pixels missing; no IoU k/6 is a threshold but 1/2.
+        truth = cells(cell("##.", "##.", "##."), cell("..#", "..#", "..#"))
+        kept = [rng.random((3, 3)) < 0.8 for _ in range(2)]
+        found = replace(
+            truth,
+            masks=tuple(
+                coco_from_dense(dense_from_coco(mask) & some)
+                for mask, some in zip(truth.masks, kept, strict=True)
+            ),
+            scores=rng.random(2, dtype=np.float32),
+        )
+        if (2 * found.areas_px == truth.areas_px).any() or not found.areas_px.all():
+            continue  # COCO counts an IoU of exactly a threshold, the competition does not
+        score = evaluate({"a": found}, {"a": truth})
+        recall = (score.true_positives / score.true_cells[:, None]).mean()
+        assert coco_ap({"a": found}, {"a": truth}, "mask").recall == pytest.approx(recall)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(scored_cells(), scored_cells()), min_size=1, max_size=3))
 def test_figures_agree_with_pycocotools(images):
@@ -167,4 +190,5 @@ def test_figures_agree_with_pycocotools(images):
     for shape, kind in (("mask", "segm"), ("box", "bbox")):
         ours = coco_ap(found, truth, shape, max_detections=100)
         slow = pycocotools_figures(found, truth, kind)
-        assert [ours.ap, ours.ap50, ours.ap75, ours.recall] == pytest.approx([*slow[:3], slow[8]])
+        figures = [ours.ap, ours.ap50, ours.ap75, ours.ap_small, ours.ap_medium, ours.ap_large, ours.recall]
+        assert [-1 if figure is None else figure for figure in figures] == pytest.approx([*slow[:6], slow[8]])

@@ -54,7 +54,7 @@ def test_a_perfect_submission_cannot_score_one_because_true_masks_overlap(truth)
     assert totals[0] < totals[2]
 
 
-def test_66_000_predictions_are_scored_in_two_cpu_seconds(truth):
+def test_66_000_predictions_are_scored_in_one_cpu_second(truth):
     found = {image_id: cells[::-1] for image_id, cells in truth.items()}  # another record, read on its own
 
     def cpu_s() -> float:
@@ -62,4 +62,4 @@ def test_66_000_predictions_are_scored_in_two_cpu_seconds(truth):
         evaluate(found, truth)
         return time.process_time() - started
 
-    assert min(cpu_s() for _ in range(3)) < 2  # the least: the first compiles, and other work slows each
+    assert min(cpu_s() for _ in range(3)) < 1  # the least: the first compiles, and other work slows each
