@@ -11,9 +11,6 @@ from sartorius.config.reading import FrozenSettings, read_settings
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
-#: Levels of the feature pyramid: strides 4, 8, 16, 32 and 64.
-PYRAMID_LEVELS = 5
-
 
 class ModelSettings(FrozenSettings):
     """Everything that makes one training run and its inference, folds, seeds and devices left to the command line."""
@@ -24,6 +21,11 @@ class ModelSettings(FrozenSettings):
     backbone: Literal["r50", "r50_thin", "x101_32x8d"] = Field(
         "r50", description="Residual network under the feature pyramid; r50_thin has half of r50's channels."
     )
+    backbone_stages: Literal[4, 5] = Field(
+        5,
+        description="Residual stages that are used, the stem being 1. 4 leaves out the widest one, with stride 32, "
+        "and half of the weights: cells of 15 to 60 px do not need it.",
+    )
     pyramid_channels: Count = Field(256, description="Channels of every pyramid level.")
     box_head_channels: Count = Field(1024, description="Width of the box head's two fully connected layers.")
     mask_head_channels: Count = Field(256, description="Channels of the mask head's four convolutions.")
@@ -32,8 +34,8 @@ class ModelSettings(FrozenSettings):
     )
     anchor_sizes_px: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         (8.0, 16.0, 32.0, 64.0, 128.0),
-        description="Anchor side of each pyramid level (strides 4 to 64), in network input pixels. "
-        "detectron2's 32–512 would miss cells of 15 px.",
+        description="Anchor side of each pyramid level in network input pixels: strides 4 to 64, with "
+        "`backbone_stages: 4` 4 to 32. detectron2's 32–512 would miss cells of 15 px.",
     )
     anchor_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         (0.5, 1.0, 2.0), description="Height over width of the anchors of every size."
@@ -58,6 +60,10 @@ class ModelSettings(FrozenSettings):
         (0.8, 1.25), description="Lowest and highest random factor on `input_scale` in training."
     )
     flips: bool = Field(True, description="Random horizontal and vertical flips in training.")
+    turns: bool = Field(
+        False,
+        description="Random quarter turns in training; with `flips` all eight orientations of a picture.",
+    )
     colour_jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Random brightness and contrast change in training; 0 is off: it cost .005 on the original.",
@@ -66,11 +72,22 @@ class ModelSettings(FrozenSettings):
         2.0, description="Cells cut by the crop to a narrower box (image pixels) are no training targets."
     )
 
+    sampling: Literal["images", "types"] = Field(
+        "images",
+        description="How training images are drawn: each equally often, or images of rarer cell types more often, "
+        "so that every type is seen equally often.",
+    )
+
     # Solver
     iterations: Count = Field(10_000, description="Optimiser steps.")
     batch_size: Count = Field(2, description="Images per step over all GPUs.")
     base_lr: Positive = Field(5.0e-4, description="Learning rate after warm-up.")
     warmup_iterations: Annotated[int, Field(ge=0)] = Field(500, description="Steps of linear warm-up.")
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Weight of the past in the running average of the weights (EMA), which is what is validated and "
+        "exported; .998 averages over about 500 steps, 0 is off.",
+    )
     schedule: Literal["cosine", "steps"] = Field("cosine", description="How the rate falls after warm-up.")
     step_fractions: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.7, 0.9),
@@ -116,9 +133,9 @@ class ModelSettings(FrozenSettings):
 
     @model_validator(mode="after")
     def _levels_have_anchors(self) -> Self:
-        if len(self.anchor_sizes_px) != PYRAMID_LEVELS:
+        if len(self.anchor_sizes_px) != self.backbone_stages:
             raise ValueError(
-                f"anchor_sizes_px needs one size for each of the {PYRAMID_LEVELS} pyramid levels, "
+                f"anchor_sizes_px needs one size for each of the {self.backbone_stages} pyramid levels, "
                 f"got {len(self.anchor_sizes_px)}"
             )
         if self.scale_jitter[0] > self.scale_jitter[1]:

@@ -46,6 +46,8 @@ class TrainingMapper:
         flips = (rng.random() < 0.5, rng.random() < 0.5) if settings.flips else (False, False)
         pixels = _flipped(image.pixels[window], flips)
         crops, kept = _clipped(image.crops, window, flips, settings.min_box_px)
+        if settings.turns and rng.random() < 0.5:
+            pixels, crops = _transposed(pixels, crops)
         window_hw = (pixels.shape[0], pixels.shape[1])
         height, width = _network_size(pixels.shape, settings.crop_px, scale)
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -88,6 +90,12 @@ def _flipped(pixels: NDArray[Any], flips: tuple[bool, bool]) -> NDArray[Any]:
     """The array turned over left to right and top to bottom, as the two flags say."""
     pixels = pixels[:, ::-1] if flips[0] else pixels
     return np.ascontiguousarray(pixels[::-1] if flips[1] else pixels)
+
+
+def _transposed(pixels: NDArray[Any], crops: list[Crop]) -> tuple[NDArray[Any], list[Crop]]:
+    """The picture and its cells with rows and columns swapped: with a flip, a quarter turn."""
+    turned = [Crop(crop.col, crop.row, np.ascontiguousarray(crop.pixels.T)) for crop in crops]
+    return np.ascontiguousarray(pixels.T), turned
 
 
 def _clipped(

@@ -7,6 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from sartorius.config import ModelSettings
+from sartorius.detectron.backbones import build_cell_fpn_backbone
 from sartorius.errors import UserError
 
 #: Depth, groups, width per group and res2 channels of each backbone, and whether stride 2 sits in the 1 × 1 convolution.
@@ -54,24 +55,25 @@ def _set_architecture(cfg: CfgNode, settings: ModelSettings) -> None:
     model = cfg.MODEL
     model.META_ARCHITECTURE = "GeneralizedRCNN"
     model.MASK_ON = True
-    model.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    model.BACKBONE.NAME = build_cell_fpn_backbone.__name__
     model.BACKBONE.FREEZE_AT = settings.freeze_stages
     model.RESNETS.DEPTH = depth
     model.RESNETS.NUM_GROUPS = groups
     model.RESNETS.WIDTH_PER_GROUP = width
     model.RESNETS.RES2_OUT_CHANNELS = res2_channels
     model.RESNETS.STRIDE_IN_1X1 = stride_in_1x1
-    model.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    model.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    stages = range(2, settings.backbone_stages + 1)
+    model.RESNETS.OUT_FEATURES = [f"res{stage}" for stage in stages]
+    model.FPN.IN_FEATURES = [f"res{stage}" for stage in stages]
     model.FPN.OUT_CHANNELS = settings.pyramid_channels
     model.ANCHOR_GENERATOR.SIZES = [[size] for size in settings.anchor_sizes_px]
     model.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(settings.anchor_ratios)]
-    model.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
+    model.RPN.IN_FEATURES = [f"p{stage}" for stage in range(2, settings.backbone_stages + 2)]
     model.RPN.CONV_DIMS = [-1]
     model.RPN.HEAD_NAME = "StandardRPNHead"
     model.ROI_HEADS.NAME = "StandardROIHeads"
     model.ROI_HEADS.NUM_CLASSES = len(settings.cell_types)
-    model.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    model.ROI_HEADS.IN_FEATURES = [f"p{stage}" for stage in stages]
     model.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
     model.ROI_BOX_HEAD.NUM_FC = 2
     model.ROI_BOX_HEAD.FC_DIM = settings.box_head_channels

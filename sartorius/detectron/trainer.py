@@ -2,12 +2,14 @@
 
 import json
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.data import build_detection_train_loader
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import DefaultTrainer, hooks, launch
 from detectron2.modeling import build_model
 from detectron2.utils import comm
@@ -17,12 +19,13 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from sartorius.config import ModelSettings
 from sartorius.config.ensemble import ViewSettings
 from sartorius.config.fusion import PostprocessSettings
+from sartorius.detectron.averaging import AverageHook, WeightAverage
 from sartorius.detectron.logs import logging_into
 from sartorius.detectron.mapper import TrainingMapper
 from sartorius.detectron.predictor import Predictor, require_device
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.settings import detectron_config
-from sartorius.detectron.training_data import TrainingData
+from sartorius.detectron.training_data import TrainingData, type_repeats
 from sartorius.detectron.weights import CellCheckpointer, export, load_initial
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
@@ -123,7 +126,6 @@ class CellTrainer(DefaultTrainer):
         self._settings = settings
         self._data = data
         super().__init__(cfg)
-        self.checkpointer = CellCheckpointer(self.model, cfg.OUTPUT_DIR, trainer=self)
 
     @classmethod
     def build_model(cls, cfg: Any) -> torch.nn.Module:
@@ -132,8 +134,13 @@ class CellTrainer(DefaultTrainer):
 
     def build_train_loader(self, cfg: Any) -> Any:
         """Endless random batches of the training images."""
+        images = list(self._data.training)
+        sampler = None
+        if self._settings.sampling == "types":
+            sampler = RepeatFactorTrainingSampler(torch.from_numpy(type_repeats(images)))
         return build_detection_train_loader(
-            list(self._data.training),
+            images,
+            sampler=sampler,
             mapper=TrainingMapper(self._settings),
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,
@@ -147,14 +154,24 @@ class CellTrainer(DefaultTrainer):
             return
         if initial_weights == RANDOM:
             return
-        model = self.model.module if hasattr(self.model, "module") else self.model
-        source = load_initial(model, self._settings.backbone, initial_weights and Path(initial_weights))
+        source = load_initial(
+            self._bare_model, self._settings.backbone, initial_weights and Path(initial_weights)
+        )
         logging.getLogger("sartorius").info("starting from %s", source)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """detectron2's timing, schedule and checkpoints; our validation and progress."""
+        """detectron2's timing, schedule and checkpoints; our averaged weights, validation and progress."""
         period = self.cfg.TEST.EVAL_PERIOD
+        self._average = (
+            WeightAverage(self._bare_model, self._settings.average_decay)
+            if self._settings.average_decay
+            else None
+        )
+        kept = {"average": self._average} if self._average else {}
+        self.checkpointer = CellCheckpointer(self.model, self.cfg.OUTPUT_DIR, trainer=self, **kept)
         built: list[hooks.HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if self._average:
+            built.append(AverageHook(self._average))
         if comm.is_main_process():
             built.append(
                 hooks.PeriodicCheckpointer(
@@ -180,7 +197,8 @@ class CellTrainer(DefaultTrainer):
         """The competition metric after overlap removal on the validation images; keeps the best checkpoint."""
         results: dict[str, float] = {}
         if comm.is_main_process():
-            score = self._validation_score()
+            with self._average.in_place() if self._average else nullcontext():
+                score = self._validation_score()
             results = {"validation/mAP": score.total} | {
                 f"validation/mAP_{name}": value for name, value in score.per_type.items()
             }
@@ -192,8 +210,7 @@ class CellTrainer(DefaultTrainer):
         return results
 
     def _validation_score(self) -> Any:
-        model = self.model.module if hasattr(self.model, "module") else self.model
-        predictor = Predictor(model, self._settings)
+        predictor = Predictor(self._bare_model, self._settings)
         cleaning = PostprocessSettings(score_threshold=self._settings.validation_score)
         found = {
             image.image_id: clean(predictor(image.pixels, image.image_id, ViewSettings()), cleaning)
@@ -210,6 +227,11 @@ class CellTrainer(DefaultTrainer):
         with atomic_path(record) as path:
             facts = {"mAP": score, "iteration": self._last_iteration() + 1}
             path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+    @property
+    def _bare_model(self) -> torch.nn.Module:
+        """The model without the wrapper that several GPUs need."""
+        return self.model.module if hasattr(self.model, "module") else self.model
 
     def state_dict(self) -> dict[str, Any]:
         """The hooks' states and the last finished iteration, after which a resumed run starts."""

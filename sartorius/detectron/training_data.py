@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sartorius.cells import Cells
 from sartorius.data.competition import image_folder, read_truth, truth_csv
@@ -100,3 +101,14 @@ def _training_image(path: Path, cells: Cells, cell_types: Sequence[str]) -> Trai
         crops=tuple(crop_from_coco(mask) for mask in cells.masks),
         classes=np.array([number[name] for name in cells.cell_types.tolist()], dtype=np.int64),
     )
+
+
+def type_repeats(images: Sequence[TrainingImage]) -> NDArray[np.float32]:
+    """How often each image is drawn, so that every cell type is drawn equally often and the commonest type once.
+
+    An image's type is that of most of its cells; images without cells count as a type of their own.
+    Returns (images,) float32 of at least 1.
+    """
+    types = np.array([np.bincount(i.classes).argmax() if len(i.classes) else -1 for i in images])
+    counts = {kind: int((types == kind).sum()) for kind in set(types.tolist())}
+    return np.array([max(counts.values()) / counts[kind] for kind in types.tolist()], dtype=np.float32)

@@ -128,6 +128,8 @@ def load_trained(model: nn.Module, path: Path) -> None:
 def export(checkpoint: Path, out: Path, dtype: str) -> None:
     """Write the model of a training checkpoint as safetensors, without optimiser and hooks.
 
+    The averaged weights (`average_decay`) are taken where the run kept them.
+
     checkpoint: a run's .pth file, or its folder, of which the best checkpoint is taken.
     dtype: "float16" (half the size, for shipping) or "float32".
     Raises UserError when there is no checkpoint or `dtype` is unknown.
@@ -135,7 +137,8 @@ def export(checkpoint: Path, out: Path, dtype: str) -> None:
     if dtype not in DTYPES:
         raise UserError(f"--dtype expects one of {', '.join(DTYPES)}, got {dtype!r}")
     path = _checkpoint_in(checkpoint)
-    tensors = CellCheckpointer(nn.Module(), save_to_disk=False)._load_file(str(path))["model"]
+    loaded = CellCheckpointer(nn.Module(), save_to_disk=False)._load_file(str(path))
+    tensors = loaded["model"] | loaded.get("average", {}).get("parameters", {})
     with atomic_path(out) as temporary:
         save_file({key: _as_dtype(tensor, DTYPES[dtype]) for key, tensor in tensors.items()}, temporary)
 

@@ -18,9 +18,9 @@ def image_with_a_corner_cell() -> TrainingImage:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_boxes_and_masks_follow_flips_crops_and_scales(seed: int) -> None:
+def test_boxes_and_masks_follow_flips_turns_crops_and_scales(seed: int) -> None:
     np.random.seed(seed)
-    settings = ModelSettings(crop_px=64, input_scale=2.0, scale_jitter=(0.8, 1.25), min_box_px=1)
+    settings = ModelSettings(crop_px=64, input_scale=2.0, scale_jitter=(0.8, 1.25), min_box_px=1, turns=True)
     mapped = TrainingMapper(settings)(image_with_a_corner_cell())
     assert mapped["image"].shape == (3, 64, 64)
     bright = mapped["image"][0].numpy() > 100
@@ -67,3 +67,11 @@ def test_colour_jitter_is_off_unless_asked_for() -> None:
     np.random.seed(1)
     jittered = TrainingMapper(ModelSettings(**PLAIN, colour_jitter=0.3))(image)["image"][0].numpy()
     assert (jittered != image.pixels).any()
+
+
+def test_turns_swap_width_and_height_of_a_whole_image_about_half_of_the_time() -> None:
+    np.random.seed(0)
+    mapper = TrainingMapper(ModelSettings(**PLAIN, turns=True))
+    shapes = [tuple(mapper(image_with_a_corner_cell())["image"].shape[1:]) for _ in range(40)]
+    assert set(shapes) == {(40, 60), (60, 40)}
+    assert 10 <= shapes.count((60, 40)) <= 30

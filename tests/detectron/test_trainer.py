@@ -1,12 +1,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_models import TINY, write_tiny_data
 
+from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.trainer import Machines, train
-from sartorius.detectron.training_data import TrainingData, read_training_data
+from sartorius.detectron.training_data import TrainingData, read_training_data, type_repeats
 from sartorius.errors import UserError
 
 
@@ -87,3 +90,44 @@ def test_an_unknown_cell_type_is_named(tmp_path: Path) -> None:
     folder = write_tiny_data(tmp_path / "data")
     with pytest.raises(UserError, match=r"cell type 'cort' is not in the model's cell_types"):
         read_training_data([folder], ("shsy5y", "astro"), None, None)
+
+
+def test_the_averaged_weights_are_exported_and_kept_over_a_stop(data: TrainingData, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    averaging = TINY.model_copy(update={"average_decay": 0.9})
+    train(averaging.model_copy(update={"iterations": 2}), data, folder, "random", Machines())
+    after_two = torch.load(folder / "model_final.pth", weights_only=True)["average"]
+    assert after_two["steps"] == 2
+    train(averaging, data, folder, "random", Machines(), resume=True)
+    final = torch.load(folder / "model_final.pth", weights_only=True)
+    assert final["average"]["steps"] == TINY.iterations
+    best, exported = (
+        torch.load(folder / "model_best.pth", weights_only=True),
+        load_file(folder / "model.safetensors"),
+    )
+    name = "roi_heads.box_predictor.cls_score.weight"
+    assert torch.equal(exported[name], best["average"]["parameters"][name])
+    assert not torch.equal(exported[name], best["model"][name])
+    assert exported.keys() == best["model"].keys()
+
+
+def test_images_of_rare_types_are_drawn_more_often() -> None:
+    def image(*classes: int) -> TrainingImage:
+        return TrainingImage("x", np.zeros((4, 4), np.uint8), (), np.array(classes, dtype=np.int64))
+
+    repeats = type_repeats([image(0, 0, 1), image(0), image(0), image(2), image(2, 0, 2), image()])
+    np.testing.assert_allclose(repeats, [1, 1, 1, 1.5, 1.5, 3])
+
+
+def test_a_run_draws_types_evenly_and_ends_at_res4_when_told(data: TrainingData, tmp_path: Path) -> None:
+    settings = TINY.model_copy(
+        update={
+            "sampling": "types",
+            "backbone_stages": 4,
+            "anchor_sizes_px": (8.0, 16.0, 32.0, 64.0),
+            "iterations": 1,
+        }
+    )
+    weights = load_file(train(settings, data, tmp_path / "run", "random", Machines()))
+    assert any(".res4." in name for name in weights)
+    assert not any(".res5." in name for name in weights)

@@ -1,0 +1,66 @@
+"""The running average of a model's weights over training (EMA), which generalises better than the last step's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from detectron2.engine import HookBase
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """An exponential moving average of a model's trained parameters; saved in checkpoints as `average`.
+
+    decay: weight of the past at each step; smaller in the first steps, so that the random start is soon forgotten:
+        min(decay, (1 + steps) / (10 + steps)), as in TensorFlow's `ExponentialMovingAverage`.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._decay = decay
+        self._steps = 0
+        self._average = {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the parameters' present values into the average."""
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        for name, parameter in self._parameters.items():
+            self._average[name].lerp_(parameter.detach(), 1 - decay)
+        self._steps += 1
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within the context the model has the averaged weights, afterwards its own again."""
+        own = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self._write(self._average)
+        try:
+            yield
+        finally:
+            self._write(own)
+
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint keeps: the steps taken and the averaged parameters by name."""
+        return {"steps": self._steps, "parameters": self._average}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Go on from a checkpoint's average."""
+        self._steps = int(state["steps"])
+        for name, tensor in state["parameters"].items():
+            self._average[name].copy_(tensor)
+
+    @torch.no_grad()
+    def _write(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(values[name])
+
+
+class AverageHook(HookBase):
+    """Updates the average after every optimiser step."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self._average = average
+
+    def after_step(self) -> None:
+        """Called by the trainer."""
+        self._average.update()
