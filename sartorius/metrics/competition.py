@@ -46,7 +46,7 @@ class CompetitionScore:
     def precisions(self) -> Floats:
         """(I, 10) TP / (TP + FP + FN) of each image at each threshold."""
         counts = Counts(self.true_positives, self.false_positives, self.false_negatives)
-        return _precision(counts, self.true_cells[:, None])
+        return precision(counts, self.true_cells[:, None])
 
     @cached_property
     def image_scores(self) -> Floats:
@@ -129,7 +129,7 @@ def evaluate(
 
 def average_precision(predicted: Cells, truth: Cells, variant: Variant = "one_to_one") -> Floats:
     """(10,) TP / (TP + FP + FN) of one image at each of THRESHOLDS; their mean is the image's score."""
-    return _precision(_counts(predicted, truth, variant), np.array([len(truth)]))
+    return precision(_counts(predicted, truth, variant), np.array([len(truth)]))
 
 
 def image_type(truth: Cells) -> str:
@@ -157,12 +157,12 @@ def _missed(truth: Cells) -> Counts:
     return Counts(none, none, none + len(truth))
 
 
-def _precision(counts: Counts, true_cells: NDArray[np.int64]) -> Floats:
+def precision(counts: Counts, true_cells: NDArray[np.int64]) -> Floats:
     """TP / (TP + FP + FN), 1 where nothing was to be found and nothing was.
 
     Under `drop` all counts can be 0 though there are true cells; that is 0.
     """
     total = counts.true_positives + counts.false_positives + counts.false_negatives
-    precision = np.broadcast_to(true_cells == 0, total.shape).astype(np.float64)
-    np.divide(counts.true_positives, total, out=precision, where=total > 0)
-    return precision
+    shares = np.broadcast_to(true_cells == 0, total.shape).astype(np.float64)
+    np.divide(counts.true_positives, total, out=shares, where=total > 0)
+    return shares
