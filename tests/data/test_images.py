@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from sartorius.data.images import list_images, read_image
+from sartorius.data.images import image_paths, image_size_hw, list_images, read_grey, read_image
 from sartorius.errors import UserError
 
 PICTURE = np.array([[0, 50, 100], [150, 200, 255]], dtype=np.uint8)
@@ -107,13 +107,14 @@ def test_the_end_mark_of_a_thumbnail_does_not_make_a_cut_jpeg_whole(tmp_path):
     [
         (b"", "is empty"),
         (b"id,annotation\n", "begins with"),
-        (tiff(np.zeros((2, 2), np.float32)), "type float32"),
-        (tiff(np.zeros((3, 4, 5), np.uint8), photometric="minisblack"), "has 3 pages"),
+        (tiff(np.array([[0, np.nan]], np.float32)), "pixels are not all numbers"),
+        (tiff(np.zeros((2, 2), np.complex64)), "type complex64"),
+        (tiff(np.zeros((3, 4, 5), np.uint8), photometric="minisblack"), "has 3 planes; name one of them"),
         (b"II*\0\xff\xff\xff\x7f", "cut short or damaged"),
     ],
-    ids=["empty", "text", "float", "stack", "head only"],
+    ids=["empty", "text", "undefined", "complex", "stack", "head only"],
 )
-def test_what_is_no_single_image_of_bytes_is_refused(tmp_path, data, what):
+def test_what_is_no_single_image_of_numbers_is_refused(tmp_path, data, what):
     with pytest.raises(UserError, match=what):
         read_image(written(tmp_path / "a.tiff", data))
 
@@ -153,3 +154,107 @@ def test_compressed_tiffs_of_livecell_are_read(competition_dir):
     read = read_image(path)
     assert read.shape == (520, 704)
     assert 100 < read.mean() < 160
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_size_is_told_without_decoding_a_pixel(tmp_path, ending, channels):
+    data = encoded(ending, NOISE if channels == 1 else in_colour(NOISE, channels))
+    head_only = data if ending == ".tif" else data[:-20]  # which cannot be decoded
+    assert image_size_hw(written(tmp_path / f"a{ending}", head_only)) == NOISE.shape
+
+
+def test_a_file_without_a_size_is_refused(tmp_path):
+    with pytest.raises(
+        UserError, match=r"a\.png: expected a whole PNG, JPEG or TIFF image, but its head tells no"
+    ):
+        image_size_hw(written(tmp_path / "a.png", b"text"))
+
+
+def test_measurements_get_the_files_own_grey_values(tmp_path):
+    values = np.array([[0, 1000], [2000, 3000]], dtype=np.uint16)
+    grey = read_grey(written(tmp_path / "a.tif", tiff(values)))
+    assert grey.dtype == np.uint16
+    assert grey.tolist() == values.tolist()
+
+
+STACK = np.arange(2 * 3 * 4 * 5, dtype=np.uint16).reshape(2, 3, 4, 5)
+
+
+def write_stack(path: Path, kind: str) -> None:
+    options = {
+        "plain": {"photometric": "minisblack"},
+        "ome": {"ome": True, "photometric": "minisblack", "metadata": {"axes": "TZYX"}},
+        "imagej": {"imagej": True, "metadata": {"axes": "TZYX"}},
+        "deflate": {"photometric": "minisblack", "compression": "zlib"},
+        "big endian": {"photometric": "minisblack", "byteorder": ">"},
+    }
+    tifffile.imwrite(path, STACK, **options[kind])
+
+
+@pytest.mark.parametrize("kind", ["plain", "ome", "imagej", "deflate", "big endian"])
+def test_each_plane_of_a_stack_is_an_image_of_its_own(tmp_path, kind):
+    write_stack(tmp_path / "well.ome.tif", kind)
+    paths = list_images(tmp_path)
+    assert list(paths) == [f"well.ome_p00{plane}" for plane in range(1, 7)]
+    assert paths["well.ome_p003"] == tmp_path / "well.ome.tif" / "p003"
+    assert np.array_equal([read_grey(path) for path in paths.values()], STACK.reshape(6, 4, 5))
+    assert image_size_hw(paths["well.ome_p006"]) == (4, 5)
+
+
+def test_a_large_imagej_stack_has_all_its_pixels_behind_one_page(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0], imagej=True, metadata={"axes": "ZYX"})
+    one_page = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff_file:
+        first = tiff_file.pages[0]
+        next_page_at = first.offset + 2 + 12 * len(first.tags)
+        order = tiff_file.byteorder
+    one_page[next_page_at : next_page_at + 4] = np.array([0], order + "u4").tobytes()
+    written(tmp_path / "a.tif", bytes(one_page))
+    found = [read_grey(path) for path in list_images(tmp_path).values()]
+    assert np.array_equal(found, STACK[0])
+
+
+def test_the_planes_of_a_stack_share_black_and_white(tmp_path):
+    planes = np.array([[[0, 100]], [[0, 4000]]], dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack")
+    dim, bright = (read_image(path).tolist() for path in list_images(tmp_path).values())
+    assert (dim, bright) == ([[0, 6]], [[0, 249]])
+    assert read_image(written(tmp_path / "b.tif", tiff(planes[0]))).tolist() == [[0, 100]]
+
+
+def test_colour_pictures_in_a_stack_stay_pictures(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", in_colour(NOISE, 3)[None].repeat(2, axis=0), photometric="rgb")
+    assert [read_image(path).tolist() for path in list_images(tmp_path).values()] == [NOISE.tolist()] * 2
+
+
+def test_a_picture_stored_colour_by_colour_reads_as_one(tmp_path):
+    planes = np.stack([NOISE, NOISE, NOISE])
+    path = written(tmp_path / "a.tif", tiff(planes, photometric="rgb", planarconfig="separate"))
+    assert list(image_paths(path)) == ["a"]
+    assert read_image(path).tolist() == NOISE.tolist()
+
+
+def test_a_negative_is_turned(tmp_path):
+    path = written(tmp_path / "a.tif", tiff(255 - NOISE, photometric="miniswhite"))
+    assert read_image(path).tolist() == NOISE.tolist()
+
+
+def test_the_planes_of_an_lzw_stack_are_read(tmp_path):
+    cv2.imwritemulti(str(tmp_path / "a.tif"), [NOISE, 255 - NOISE], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    found = [read_image(path).tolist() for path in list_images(tmp_path).values()]
+    assert found == [NOISE.tolist(), (255 - NOISE).tolist()]
+
+
+@pytest.mark.parametrize("name", ["p000", "p003"])
+def test_a_plane_that_is_not_there_is_refused(tmp_path, name):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0, :2], photometric="minisblack")
+    with pytest.raises(UserError, match=rf"a\.tif/{name}: the file has 2 planes, counted from 1"):
+        read_image(tmp_path / "a.tif" / name)
+
+
+def test_a_stack_and_a_file_named_like_its_plane_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0], photometric="minisblack")
+    written(tmp_path / "a_p002.png", b"")
+    with pytest.raises(UserError, match="would both be image 'a_p002'"):
+        list_images(tmp_path)
