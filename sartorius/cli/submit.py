@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from sartorius.cli.ensembles import (
     parsed_ids,
 )
 
+if TYPE_CHECKING:
+    from sartorius.pipeline import Submitted
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -32,6 +35,12 @@ def submit(
     predictions: Annotated[
         Path | None, typer.Option(help="Keep the prediction cache here; an interrupted run then goes on.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Be done in this time (9h, 8h30m, 90s): views and models that do not fit go."
+        ),
+    ] = None,
     split: SplitName = None,
     ids: Ids = None,
     folds: Folds = None,
@@ -39,21 +48,57 @@ def submit(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Predict, fuse, clean, write and check a competition submission."""
+    """Predict, fuse, clean, write and check a competition submission.
+
+    A valid file stands at --out from the start and grows image by image. Images that cannot be read, or that --budget
+    leaves no time for, keep their empty row; the exit status is then 1.
+    """
+    import time
+
+    began_s = time.monotonic()
     from sartorius import pipeline
     from sartorius.cli.progress import shown_progress
     from sartorius.config import load_ensemble_settings
+    from sartorius.pipeline.durations import parsed_duration_s
 
+    deadline_s = None if budget is None else began_s + parsed_duration_s(budget)
     settings = load_ensemble_settings(ensemble)
     paths = pipeline.choose_images(images, split, parsed_ids(ids), folds, fold)
     predictors = loaded_predictors(ensemble, settings, device)
     with shown_progress() as report:
-        submitted = pipeline.submit(predictors, settings, paths, out, predictions, report)
-    cells = sum(submitted.cells.values())
-    if as_json:
-        typer.echo(json.dumps({"out": str(out), "images": len(paths), "cells": cells, "problems": 0}))
-        return
-    without = sum(count == 0 for count in submitted.cells.values())
-    typer.echo(
-        f"{out}: {cells} cells in {len(paths)} images ({without} without a cell), checked, no problem found"
-    )
+        options = pipeline.SubmitOptions(predictions, deadline_s, report)
+        submitted = pipeline.submit(predictors, settings, paths, out, options)
+    typer.echo(json.dumps(_as_json(submitted)) if as_json else _summary(submitted))
+    if submitted.broken or submitted.unfinished:
+        raise typer.Exit(1)
+
+
+def _as_json(submitted: "Submitted") -> dict[str, object]:
+    return {
+        "out": str(submitted.path),
+        "images": len(submitted.cells),
+        "cells": sum(submitted.cells.values()),
+        "problems": 0,
+        "broken": dict(submitted.broken),
+        "unfinished": list(submitted.unfinished),
+        "dropped": list(submitted.dropped),
+    }
+
+
+def _summary(submitted: "Submitted") -> str:
+    counts = submitted.cells.values()
+    without = sum(count == 0 for count in counts)
+    lines = [
+        f"{submitted.path}: {sum(counts)} cells in {len(counts)} images ({without} without a cell), "
+        "checked, no problem found"
+    ]
+    if submitted.dropped:
+        lines.append(f"dropped to be in time: {', '.join(submitted.dropped)}")
+    if submitted.unfinished:
+        lines.append(f"no time was left for {len(submitted.unfinished)} images: {_few(submitted.unfinished)}")
+    lines += [f"left without cells: {image_id}: {why}" for image_id, why in submitted.broken.items()]
+    return "\n".join(lines)
+
+
+def _few(image_ids: tuple[str, ...]) -> str:
+    return ", ".join(image_ids[:5]) + (" …" if len(image_ids) > 5 else "")

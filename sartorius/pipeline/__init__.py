@@ -4,13 +4,14 @@ from sartorius.pipeline.choosing import choose_images
 from sartorius.pipeline.fusing import Fused, explain_image, fuse_predictions, fused_and_cleaned, read_sources
 from sartorius.pipeline.predicting import Predicted, Report, predict_images
 from sartorius.pipeline.sources import Predictor
-from sartorius.pipeline.submitting import Submitted, submit, write_checked
+from sartorius.pipeline.submitting import SubmitOptions, Submitted, submit, write_checked
 
 __all__ = [
     "Fused",
     "Predicted",
     "Predictor",
     "Report",
+    "SubmitOptions",
     "Submitted",
     "choose_images",
     "explain_image",

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -113,25 +113,31 @@ def open_sources(
     return sources
 
 
-def predictions(sources: Sequence[Source], image: NDArray[np.uint8], image_id: str) -> Iterator[Prediction]:
+def predictions(
+    sources: Sequence[Source],
+    image: NDArray[np.uint8],
+    image_id: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Prediction]:
     """What each source finds in one image, one after the other; nothing is kept.
 
+    clock: seconds that only rise.
     The views of a model that can look through several at once share its seconds evenly.
     """
     for _, group in groupby(sources, key=lambda source: id(source.predictor)):
         of_model = list(group)
         predictor, views = of_model[0].predictor, [source.view for source in of_model]
         if isinstance(predictor, ManyViewsPredictor) and len(views) > 1:
-            began = time.perf_counter()
+            began = clock()
             found = predictor.of_views(image, image_id, views)
-            each_s = (time.perf_counter() - began) / len(views)
+            each_s = (clock() - began) / len(views)
             for source, cells in zip(of_model, found, strict=True):
                 yield Prediction(source, _named(cells, source), each_s)
             continue
         for source in of_model:
-            began = time.perf_counter()
+            began = clock()
             cells = predictor(image, image_id, source.view)
-            yield Prediction(source, _named(cells, source), time.perf_counter() - began)
+            yield Prediction(source, _named(cells, source), clock() - began)
 
 
 def _named(cells: Cells, source: Source) -> Cells:

@@ -50,12 +50,32 @@ def test_the_result_is_told_as_json_and_the_cache_kept_where_asked(monkeypatch, 
     assert run(monkeypatch, *command, "--predictions", scene.cache, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "out": str(scene.out), "images": 3, "cells": 5, "problems": 0,
+        "broken": {}, "unfinished": [], "dropped": [],
     }  # fmt: skip
     assert len(list_sources(scene.cache)) == 4
 
 
-def test_a_broken_image_ends_with_status_2_and_leaves_no_submission(monkeypatch, capsys, scene):
+def test_a_broken_image_ends_with_status_1_and_a_valid_submission_of_the_others(monkeypatch, capsys, scene):
     (scene.data / "test" / "cort_image.png").write_bytes(b"")
-    assert run(monkeypatch, "submit", scene.ensemble, "--images", scene.data, "--out", scene.out) == 2
-    assert "cort_image.png" in capsys.readouterr().err
+    assert run(monkeypatch, "submit", scene.ensemble, "--images", scene.data, "--out", scene.out) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{scene.out}: 2 cells in 3 images (2 without a cell), checked, no problem found"
+    assert printed[1].startswith("left without cells: cort_image: ")
+    assert check_submission(scene.out, scene.sizes_hw) == []
+
+
+def test_a_budget_that_is_gone_at_once_leaves_every_image_empty_and_says_so(monkeypatch, capsys, scene):
+    command = ("submit", scene.ensemble, "--images", scene.data, "--out", scene.out)
+    assert run(monkeypatch, *command, "--budget", "0.000001s") == 1
+    assert "no time was left for 3 images: astro_image, cort_image, empty_image" in capsys.readouterr().out
+    assert check_submission(scene.out, scene.sizes_hw) == []
+
+
+@pytest.mark.parametrize("text", ["soon", "9", "0h", "h", "9 hours", "-1h"])
+def test_a_budget_that_is_no_duration_is_bad_input(monkeypatch, capsys, scene, text):
+    command = ("submit", scene.ensemble, "--images", scene.data, "--out", scene.out)
+    assert run(monkeypatch, *command, f"--budget={text}") == 2
+    assert capsys.readouterr().err == (
+        f"sartorius: --budget: expected a duration such as 9h, 8h30m, 45m or 90s, got {text!r}\n"
+    )
     assert not scene.out.exists()

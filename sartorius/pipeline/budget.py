@@ -1,0 +1,162 @@
+"""What of an ensemble fits into the time that is left, judged by the images that are done."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.fusion import ClusterSettings, FusionSettings
+from sartorius.config.gains import Gains
+
+#: Standard deviations added to the expected time: a normal sum stays below it 98 times in 100.
+SPREADS = 2.0
+
+
+class ImageSeconds(NamedTuple):
+    """What one image took: seconds by `member/view`, and of everything else (reading, fusing, writing)."""
+
+    parts: Mapping[str, float]
+    rest: float
+
+
+class Estimate(NamedTuple):
+    """Seconds that images still to come take: expected, and how much longer it may take."""
+
+    expected: float
+    margin: float
+
+    @property
+    def most(self) -> float:
+        """Seconds that are hardly exceeded."""
+        return self.expected + self.margin
+
+
+class Fit(NamedTuple):
+    """What is left of an ensemble, what was dropped from it and why, and what the rest takes.
+
+    settings: with fewer views or models, and in proportion fewer votes asked for.
+    """
+
+    settings: EnsembleSettings
+    dropped: tuple[str, ...]
+    estimate: Estimate
+
+
+class _Part(NamedTuple):
+    """A view or a model that an ensemble can do without; order: its place in the file."""
+
+    kind: str
+    name: str
+    order: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def part_names(settings: EnsembleSettings) -> list[str]:
+    """`member/view` of everything that is run on an image, also where it is fused inside the networks."""
+    return [f"{member.name}/{view.name}" for member in settings.members for view in settings.views]
+
+
+def estimated(timed: Sequence[ImageSeconds], settings: EnsembleSettings, images: int) -> Estimate:
+    """How long an ensemble takes for so many more images like those that are timed.
+
+    timed: at least one image, each timed with every part of the ensemble, in the order they were done. The first one
+        also warmed up the machine; it counts only while there is no other.
+    The margin covers that few images were timed and that images differ: SPREADS x s x sqrt(n + n²/k) for n images to
+    come, k timed and s their standard deviation. From one image nothing is known of s: it is taken to be as large
+    as the mean.
+    """
+    names = part_names(settings)
+    seconds = [image.rest + sum(image.parts[name] for name in names) for image in timed[1:] or timed]
+    mean = fmean(seconds)
+    spread = stdev(seconds) if len(seconds) > 1 else mean
+    margin = SPREADS * spread * math.sqrt(images + images**2 / len(seconds)) if images else 0.0
+    return Estimate(mean * images, margin)
+
+
+def fitted(settings: EnsembleSettings, timed: Sequence[ImageSeconds], images: int, left_s: float) -> Fit:
+    """The most of an ensemble that is done with so many more images in the seconds that are left.
+
+    Views are dropped before models, those with the least gain per minute first; one view and one model stay, whether
+    they fit or not. Gains are those of the ensemble's file; without them all are worth the same, so that the slowest
+    goes first, and of equals the last in the file.
+    timed, images: as for `estimated`.
+    """
+    dropped: list[_Part] = []
+    left = settings
+    while (estimate := estimated(timed, left, images)).most > left_s:
+        parts = _droppable(left)
+        if not parts:
+            break
+        dropped.append(min(parts, key=lambda part: (_per_minute(part, left, timed), -part.order)))
+        left = _without(settings, dropped)
+    return Fit(left, tuple(_explained(part, settings.gains) for part in dropped), estimate)
+
+
+def known_gains(settings: EnsembleSettings) -> bool:
+    """Whether the file says what every view and model is worth that could be dropped."""
+    return all(_gain(part, settings.gains) is not None for part in [*_views(settings), *_models(settings)])
+
+
+def _droppable(settings: EnsembleSettings) -> list[_Part]:
+    return _views(settings) or _models(settings)
+
+
+def _views(settings: EnsembleSettings) -> list[_Part]:
+    names = [view.name for view in settings.views]
+    return [_Part("view", name, order) for order, name in enumerate(names)] if len(names) > 1 else []
+
+
+def _models(settings: EnsembleSettings) -> list[_Part]:
+    names = [member.name for member in settings.members]
+    return [_Part("model", name, order) for order, name in enumerate(names)] if len(names) > 1 else []
+
+
+def _gain(part: _Part, gains: Gains | None) -> float | None:
+    if gains is None:
+        return None
+    return (gains.views if part.kind == "view" else gains.members).get(part.name)
+
+
+def _per_minute(part: _Part, settings: EnsembleSettings, timed: Sequence[ImageSeconds]) -> float:
+    """Gain for each minute that the part takes; all gains are 1 where one is not known."""
+    names = [
+        f"{member.name}/{view.name}"
+        for member in settings.members
+        for view in settings.views
+        if part.name == (view.name if part.kind == "view" else member.name)
+    ]
+    seconds = fmean(sum(image.parts[name] for name in names) for image in timed)
+    gain = _gain(part, settings.gains) if known_gains(settings) else 1.0
+    return (gain or 0.0) / max(seconds, 1e-9) * 60
+
+
+def _without(settings: EnsembleSettings, dropped: Sequence[_Part]) -> EnsembleSettings:
+    gone = {(part.kind, part.name) for part in dropped}
+    members = tuple(member for member in settings.members if ("model", member.name) not in gone)
+    views = tuple(view for view in settings.views if ("view", view.name) not in gone)
+    share = len(members) * len(views) / (len(settings.members) * len(settings.views))
+    changes: dict[str, object] = {"members": members, "views": views}
+    if settings.stage_wise is not None:
+        boxes = _fewer_votes(settings.stage_wise.boxes, share)
+        changes["stage_wise"] = settings.stage_wise.model_copy(update={"boxes": boxes})
+    else:
+        changes["fusion"] = _fewer_votes(settings.fusion, share)
+        changes["fusion_per_type"] = {
+            name: _fewer_votes(fusion, share) for name, fusion in settings.fusion_per_type.items()
+        }
+    return settings.model_copy(update=changes)
+
+
+def _fewer_votes(fusion: FusionSettings, share: float) -> FusionSettings:
+    """The same share of the sources must agree as before, at least one."""
+    if not isinstance(fusion, ClusterSettings):
+        return fusion
+    return fusion.model_copy(update={"min_votes": max(1, int(fusion.min_votes * share + 0.5))})
+
+
+def _explained(part: _Part, gains: Gains | None) -> str:
+    gain = _gain(part, gains)
+    return str(part) if gain is None else f"{part} (worth {gain:+.4f} mAP)"

@@ -1,0 +1,109 @@
+"""An ensemble at work on one image after the other, which can be made smaller while it runs."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from sartorius.cells import Cells
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.data.images import read_image
+from sartorius.data.predictions import prediction_path, read_cells, write_cells
+from sartorius.errors import UserError
+from sartorius.pipeline.sources import Predictor, Source, open_sources, predictions
+
+
+@runtime_checkable
+class ManyPartsPredictor(Predictor, Protocol):
+    """A predictor that runs all members and views of an ensemble inside and can do with fewer."""
+
+    @property
+    def part_seconds(self) -> Mapping[str, float]:
+        """Seconds of each `member/view` in the last call."""
+
+    def narrowed(self, settings: EnsembleSettings) -> Predictor:
+        """The same for an ensemble with fewer members or views."""
+
+
+class Seen(NamedTuple):
+    """What every source found in one image.
+
+    found: cells by name of the source.
+    part_seconds: seconds of each `member/view`; None if some of it was in the cache and took none.
+    """
+
+    found: dict[str, Cells]
+    part_seconds: Mapping[str, float] | None
+
+
+class NarrowingEnsemble:
+    """The sources of an ensemble with their cache.
+
+    cache_dir: predictions are kept there and used again; None keeps none.
+    Raises UserError, before anything is written, if a folder of the cache belongs to another model.
+    """
+
+    def __init__(
+        self,
+        predictors: Mapping[str, Predictor],
+        settings: EnsembleSettings,
+        cache_dir: Path | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._predictors, self._cache_dir, self._clock = predictors, cache_dir, clock
+        self.settings = settings
+        self._sources = open_sources(predictors, settings, cache_dir)
+
+    def narrow(self, settings: EnsembleSettings) -> None:
+        """Go on with fewer members or views; what they would have found is in no cache.
+
+        Where members and views are fused inside the networks the result is another one, which is not kept.
+        """
+        if settings.stage_wise is not None:
+            self._predictors = {
+                name: predictor.narrowed(settings) if isinstance(predictor, ManyPartsPredictor) else predictor
+                for name, predictor in self._predictors.items()
+            }
+            self._cache_dir = None
+        self.settings = settings
+        self._sources = open_sources(self._predictors, settings, self._cache_dir)
+
+    def seen(self, image_id: str, path: Path) -> Seen:
+        """What every source finds in one image, taken from the cache where it is there.
+
+        Raises UserError if the image cannot be read.
+        """
+        found = {source.name: _kept(source, image_id) for source in self._sources}
+        cells = {name: kept for name, kept in found.items() if kept is not None}
+        missing = [source for source in self._sources if source.name not in cells]
+        if not missing:
+            return Seen(cells, None)
+        seconds = self._predict(missing, image_id, path, cells)
+        in_order = {source.name: cells[source.name] for source in self._sources}
+        return Seen(in_order, seconds if len(missing) == len(self._sources) else None)
+
+    def _predict(
+        self, missing: Sequence[Source], image_id: str, path: Path, cells: dict[str, Cells]
+    ) -> dict[str, float]:
+        """The seconds of each part; what is found goes into `cells` and the cache."""
+        seconds: dict[str, float] = {}
+        for source, found, took_s in predictions(missing, read_image(path), image_id, self._clock):
+            cells[source.name] = found
+            predictor = source.predictor
+            inside = predictor.part_seconds if isinstance(predictor, ManyPartsPredictor) else None
+            seconds.update({source.name: took_s} if inside is None else inside)
+            if source.folder is not None:
+                write_cells(prediction_path(source.folder, image_id), found)
+        return seconds
+
+
+def _kept(source: Source, image_id: str) -> Cells | None:
+    """The cached cells of an image; None if there are none or their file is damaged, told in the log."""
+    path = source.kept(image_id)
+    if path is None:
+        return None
+    try:
+        return read_cells(path)
+    except UserError as error:
+        logging.getLogger("sartorius").warning("predicting again: %s", error)
+        return None
