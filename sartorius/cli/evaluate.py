@@ -4,14 +4,18 @@ import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from sartorius.errors import UserError
 
-if TYPE_CHECKING:
-    from sartorius.cells import Cells
+
+class LivecellConvention(StrEnum):
+    """Cell sizes and detection caps: of the published evaluation script, or of the paper's text."""
+
+    EVALUATION = "evaluation"
+    PAPER = "paper"
 
 
 class VariantName(StrEnum):
@@ -53,6 +57,13 @@ def evaluate(
     max_detections: Annotated[
         int, typer.Option(min=1, help="COCO's detections per image, the surest first.")
     ] = 1000,
+    livecell: Annotated[
+        list[LivecellConvention] | None,
+        typer.Option(
+            help="Figures by LIVECell's protocol too, per cell line; sizes and caps of its published evaluation or of "
+            "the paper's text. May be given twice."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
@@ -65,23 +76,28 @@ def evaluate(
     """
     import numpy as np
 
+    from sartorius.cli.evaluate_inputs import folds_without_leaks, for_images, read_found
     from sartorius.data.competition import read_truth
     from sartorius.metrics.assessment import Wanted, assess
     from sartorius.metrics.images import chosen_images
 
     if (folds is None) != (fold is None):
         raise UserError("--folds FILE and --fold K go together: give both or neither")
-    if coco and not predictions.is_dir():
-        raise UserError(f"{predictions}: --coco ranks cells by score; expected a folder of predictions")
+    if (coco or livecell) and not predictions.is_dir():
+        option = "--coco" if coco else "--livecell"
+        raise UserError(f"{predictions}: {option} ranks cells by score; expected a folder of predictions")
     every_truth = read_truth(truth)
-    chosen = chosen_images(every_truth, _folds(folds), fold)
+    chosen = chosen_images(every_truth, folds_without_leaks(folds, truth), fold)
     paths = [predictions] if against is None else [predictions, against]
-    read = [_read(path, every_truth, remove_overlap) for path in paths]
+    read = [read_found(path, every_truth, remove_overlap) for path in paths]
     if only_predicted:
         chosen = {name: cells for name, cells in chosen.items() if all(name in found for found in read)}
-    found, *others = [_for_images(path, one, chosen) for path, one in zip(paths, read, strict=True)]
+    found, *others = [for_images(path, one, chosen) for path, one in zip(paths, read, strict=True)]
     wanted = Wanted(
-        variant.value, confusion=predictions.is_dir(), coco_detections=max_detections if coco else None
+        variant.value,
+        confusion=predictions.is_dir(),
+        coco_detections=max_detections if coco else None,
+        livecell=tuple(convention.value for convention in dict.fromkeys(livecell or [])),
     )
     assessment = assess(found, chosen, np.random.default_rng(seed), wanted, *others)
     result = assessment.to_json() | {
@@ -94,47 +110,6 @@ def evaluate(
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         _print(result)
-
-
-def _folds(path: Path | None) -> dict[str, int] | None:
-    from sartorius.data.folds import read_folds
-
-    return None if path is None else read_folds(path)
-
-
-def _read(path: Path, truth: Mapping[str, "Cells"], without_overlap: bool) -> dict[str, "Cells"]:
-    """The predictions of a folder or a submission file, by image id."""
-    from sartorius.data.predictions import read_prediction_folder
-    from sartorius.postprocess import remove_overlap
-    from sartorius.submission import read_submission
-
-    if path.is_dir():
-        found = read_prediction_folder(path)
-    else:
-        found = read_submission(path, {name: cells.size_hw for name, cells in truth.items()})
-    if not without_overlap:
-        return found
-    return {name: remove_overlap(cells, min_area_px=1) for name, cells in found.items()}
-
-
-def _for_images(path: Path, found: Mapping[str, "Cells"], truth: Mapping[str, "Cells"]) -> dict[str, "Cells"]:
-    """The predictions of the images to score; says on stderr what the competition would refuse."""
-    from sartorius.metrics.competition import images_with_overlap
-    from sartorius.metrics.images import predictions_for
-
-    try:
-        chosen = predictions_for(found, truth)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    overlapping = images_with_overlap(chosen)
-    if overlapping:
-        typer.echo(
-            f"warning: {path}: masks overlap in {len(overlapping)} of {len(chosen)} images, for example "
-            f"{overlapping[0]}; the competition refuses such masks, so this is not its score: fuse and clean them "
-            "first, or use --remove-overlap",
-            err=True,
-        )
-    return chosen
 
 
 def _print(result: Mapping[str, Any]) -> None:

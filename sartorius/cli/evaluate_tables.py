@@ -44,18 +44,76 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
         ],
     )
     if "confusion" in result:
-        yield _confusion(result["confusion"])
+        yield _confusion(result["confusion"], result["confusion_shares"])
     if "coco" in result:
         yield _coco(result["coco"])
+    for convention, table in result.get("livecell", {}).items():
+        yield from _livecell(convention, table)
     if "against" in result:
         yield _against(result["predictions"][1], result["against"])
 
 
-def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> Table:
+def _confusion(
+    confusion: Mapping[str, Mapping[str, int]], shares: Mapping[str, Mapping[str, Mapping[str, float] | None]]
+) -> Table:
     return _table(
         ("true \\ found as", *confusion),
-        [(name, *(str(number) for number in row.values())) for name, row in confusion.items()],
+        [
+            (name, *(_counted(number, shares[name][found]) for found, number in row.items()))
+            for name, row in confusion.items()
+        ],
+        title="Cells, their share of the row and its 95 % interval",
     )
+
+
+def _counted(cells: int, share: Mapping[str, float] | None) -> str:
+    if share is None:
+        return str(cells)
+    return f"{cells}\n{share['value']:.1%}\n{100 * share['low']:.1f}–{share['high']:.1%}"
+
+
+def _livecell(convention: str, table: Mapping[str, Any]) -> Iterator[Table]:
+    """Two tables with a row per cell line, each figure over its interval."""
+    lines, sizes = table["lines"], table["sizes_px"]
+    *lower, cap = next(iter(lines.values()))["at_caps"]
+    yield _table(
+        ("cell line", "images", "cells", "AP", "AP50", "AP75", "AFNR"),
+        [
+            (
+                line,
+                str(score["images"]),
+                str(score["cells"]),
+                *(_stacked(score["at_caps"][cap][name]) for name in ("ap", "ap50", "ap75")),
+                _stacked(score["afnr"]),
+            )
+            for line, score in lines.items()
+        ],
+        title=f"LIVECell's protocol, convention {convention!r}: masks at {cap} detections",
+    )
+    sizes_of = {
+        "ap_small": f"≤ {sizes['small_px']} px",
+        "ap_medium": "between",
+        "ap_large": f"≥ {sizes['large_px']} px",
+    }
+    yield _table(
+        ("cell line", *(f"AP at {low}" for low in lower), *(f"AP {size}" for size in sizes_of.values())),
+        [
+            (
+                line,
+                *(_stacked(score["at_caps"][low]["ap"]) for low in lower),
+                *(_stacked(score["at_caps"][cap][name]) for name in sizes_of),
+            )
+            for line, score in lines.items()
+        ],
+        title=f"AP at fewer detections, and by size of cell at {cap}",
+    )
+
+
+def _stacked(interval: Mapping[str, float] | None) -> str:
+    if interval is None:
+        return "none"
+    value, low, high = (f"{interval[key]:.3f}".removeprefix("0") for key in ("value", "low", "high"))
+    return f"{value}\n{low}–{high}"
 
 
 def _coco(coco: Mapping[str, Any]) -> Table:

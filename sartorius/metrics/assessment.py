@@ -15,10 +15,11 @@ from sartorius.metrics.bootstrap import (
     mean_intervals,
     paired_difference,
 )
-from sartorius.metrics.coco import SHAPES, Shape, coco_intervals
+from sartorius.metrics.coco import SHAPES, Figures, Shape, coco_intervals
 from sartorius.metrics.competition import CompetitionScore, evaluate
 from sartorius.metrics.confusion import Confusion, type_confusion
 from sartorius.metrics.f1 import F1Score, f1_score
+from sartorius.metrics.livecell import CONVENTIONS, ConventionName, LivecellScore, livecell_table
 from sartorius.metrics.matching import THRESHOLDS, Variant
 
 
@@ -28,11 +29,13 @@ class Wanted(NamedTuple):
     variant: how a prediction that hits two true cells counts.
     confusion: found against true cell types, for predictions that carry types.
     coco_detections: COCO figures at this detection cap, for predictions that carry scores; None leaves them out.
+    livecell: figures by LIVECell's protocol under these conventions, likewise.
     """
 
     variant: Variant = "one_to_one"
     confusion: bool = True
     coco_detections: int | None = None
+    livecell: tuple[ConventionName, ...] = ()
 
 
 #: The competition's figures and the confusion of types; COCO's take seconds.
@@ -52,7 +55,8 @@ class Assessment:
 
     score: the counts behind `total`, `per_type` and `per_threshold`.
     f1: pooled precision, recall and F1 at IoU > .5, one-to-one whatever the variant of `score`.
-    confusion, coco, comparison: None where they were not asked for; `coco` by shape and figure.
+    confusion, confusion_shares, coco, comparison: None where they were not asked for; `coco` by shape and figure.
+    livecell: by convention and cell line, see `metrics.livecell`.
     """
 
     score: CompetitionScore
@@ -61,8 +65,10 @@ class Assessment:
     per_threshold: dict[float, Interval]
     f1: F1Score
     confusion: Confusion | None
+    confusion_shares: dict[str, dict[str, Interval | None]] | None
     coco_detections: int | None
-    coco: dict[Shape, dict[str, Interval | None]] | None
+    coco: dict[Shape, Figures] | None
+    livecell: dict[ConventionName, dict[str, LivecellScore]]
     comparison: Comparison | None
 
     def to_json(self) -> dict[str, Any]:
@@ -78,12 +84,22 @@ class Assessment:
             },
             "at_50": {name: interval.value for name, interval in self.f1._asdict().items()},
         }
-        if self.confusion is not None:
+        if self.confusion is not None and self.confusion_shares is not None:
             result["confusion"] = self.confusion.to_json()
+            result["confusion_shares"] = {
+                name: _told(shares) for name, shares in self.confusion_shares.items()
+            }
         if self.coco is not None:
             result["coco"] = {"max_detections": self.coco_detections} | {
-                shape: {name: interval and interval._asdict() for name, interval in figures.items()}
-                for shape, figures in self.coco.items()
+                shape: _told(figures) for shape, figures in self.coco.items()
+            }
+        if self.livecell:
+            result["livecell"] = {
+                name: {
+                    "sizes_px": CONVENTIONS[name].sizes._asdict(),
+                    "lines": {line: score.to_json() for line, score in table.items()},
+                }
+                for name, table in self.livecell.items()
             }
         if self.comparison is not None:
             result["against"] = {
@@ -107,6 +123,7 @@ def assess(
     score = evaluate(predictions, truth, wanted.variant)
     one_to_one = score if wanted.variant == "one_to_one" else evaluate(predictions, truth)
     cap = wanted.coco_detections
+    confusion = type_confusion(predictions, truth) if wanted.confusion else None
     total, *per_threshold = mean_intervals(np.column_stack([score.image_scores, score.precisions]), rng)
     return Assessment(
         score=score,
@@ -116,11 +133,13 @@ def assess(
         },
         per_threshold=dict(zip(THRESHOLDS, per_threshold, strict=True)),
         f1=f1_score(one_to_one, rng),
-        confusion=type_confusion(predictions, truth) if wanted.confusion else None,
+        confusion=confusion,
+        confusion_shares=None if confusion is None else confusion.shares(rng),
         coco_detections=cap,
         coco=None
         if cap is None
         else {shape: coco_intervals(predictions, truth, shape, rng, cap) for shape in SHAPES},
+        livecell={name: livecell_table(predictions, truth, rng, name) for name in wanted.livecell},
         comparison=None if other is None else compare(score, evaluate(other, truth, wanted.variant), rng),
     )
 
@@ -149,3 +168,7 @@ def _rows_per_type(score: CompetitionScore) -> dict[str, NDArray[np.bool_]]:
 
 def _bounds(interval: Interval) -> list[float]:
     return [interval.low, interval.high]
+
+
+def _told(figures: Figures) -> dict[str, Any]:
+    return {name: interval and interval._asdict() for name, interval in figures.items()}

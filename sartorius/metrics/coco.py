@@ -24,6 +24,11 @@ IOU_TYPES: dict[Shape, str] = {"mask": "segm", "box": "bbox"}
 #: One shsy5y image has 790 cells.
 MAX_DETECTIONS = 1000
 LARGEST_PX = 10**10
+#: Each costs as much as ranking all cells.
+RESAMPLES = 200
+
+#: COCO figures by the names of `CocoScore`; None where there is no true cell to count.
+Figures = dict[str, Interval | None]
 
 
 class SizeBounds(NamedTuple):
@@ -85,8 +90,6 @@ def coco_aps(
     sizes: SizeBounds = COCO_SIZES,
 ) -> list[CocoScore]:
     """One `CocoScore` for each of the ascending detection caps, counted in one pass; see `coco_ap`."""
-    if not caps or list(caps) != sorted(set(caps)) or caps[0] < 1:
-        raise ValueError(f"caps must be ascending whole numbers from 1, got {caps}")
     evaluator = _evaluated(predictions, truth, shape, caps, sizes)
     evaluator.accumulate()
     return [_score(shape, cap, evaluator.eval, place) for place, cap in enumerate(caps)]
@@ -99,23 +102,40 @@ def coco_intervals(
     rng: np.random.Generator,
     max_detections: int = MAX_DETECTIONS,
     sizes: SizeBounds = COCO_SIZES,
-    resamples: int = 200,
-) -> dict[str, Interval | None]:
-    """The figures of `coco_ap` by name, each with a bootstrap interval over images; None where there is no figure.
+    resamples: int = RESAMPLES,
+) -> Figures:
+    """The figures of `coco_ap` by name, each with a bootstrap interval over images; None where there is no figure."""
+    return coco_intervals_at(predictions, truth, shape, rng, (max_detections,), sizes, resamples)[0]
 
-    Cells are matched once; each resample only ranks them again, half a millisecond per image.
+
+def coco_intervals_at(
+    predictions: Mapping[str, Cells],
+    truth: Mapping[str, Cells],
+    shape: Shape,
+    rng: np.random.Generator,
+    caps: tuple[int, ...],
+    sizes: SizeBounds = COCO_SIZES,
+    resamples: int = RESAMPLES,
+) -> list[Figures]:
+    """What `coco_intervals` returns for each of the ascending detection caps, all from the same draws of images.
+
+    Cells are matched once; each resample only ranks them again, half a millisecond per image and cap.
     """
-    evaluator = _evaluated(predictions, truth, shape, (max_detections,), sizes)
+    evaluator = _evaluated(predictions, truth, shape, caps, sizes)
     evaluator.accumulate()
-    figures = _figures(evaluator.eval, 0)
     matched = np.array(evaluator._evalImgs_cpp, dtype=object).reshape(-1, len(truth))  # (size, image)
     resampled = []
     for _ in range(resamples):
         picked = matched[:, rng.integers(len(truth), size=len(truth))]
-        resampled.append(_figures(COCOevalAccumulate(evaluator._paramsEval, picked.ravel().tolist()), 0))
-    return {
-        name: _interval(value, [figures[name] for figures in resampled]) for name, value in figures.items()
-    }
+        accumulated = COCOevalAccumulate(evaluator._paramsEval, picked.ravel().tolist())
+        resampled.append([_figures(accumulated, place) for place in range(len(caps))])
+    return [
+        {
+            name: _interval(value, [figures[place][name] for figures in resampled])
+            for name, value in _figures(evaluator.eval, place).items()
+        }
+        for place in range(len(caps))
+    ]
 
 
 def _evaluated(
@@ -126,6 +146,8 @@ def _evaluated(
     sizes: SizeBounds,
 ) -> COCOeval_faster:
     """The evaluator with the cells of every image matched, to be accumulated."""
+    if not caps or list(caps) != sorted(set(caps)) or caps[0] < 1:
+        raise ValueError(f"caps must be ascending whole numbers from 1, got {caps}")
     refuse_mismatches(predictions, truth)
     evaluator = COCOeval_faster(
         _dataset(truth, truth, shape, scored=False),

@@ -4,11 +4,14 @@ The paper's text and the evaluation that made its published figures disagree on 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from sartorius.cells import Cells
-from sartorius.metrics.coco import CocoScore, Shape, SizeBounds, coco_aps
+from sartorius.metrics.bootstrap import Interval
+from sartorius.metrics.coco import RESAMPLES, Figures, Shape, SizeBounds, coco_intervals_at
 from sartorius.metrics.competition import image_type
 
 ConventionName = Literal["evaluation", "paper"]
@@ -30,49 +33,61 @@ CONVENTIONS: dict[ConventionName, Convention] = {
 
 @dataclass(frozen=True)
 class LivecellScore:
-    """Figures of one set of images under one convention.
+    """Figures of one set of images under one convention, each with its bootstrap interval over images.
 
     images, cells: how many images and true cells are scored.
-    at_caps: COCO figures at each detection cap, ascending; the last is the one to quote.
+    at_caps: COCO figures by detection cap, ascending; the last is the one to quote.
     afnr: average false negative ratio, the mean over IoU .50, …, .95 of 1 - recall at the last cap; None without cells.
     """
 
     images: int
     cells: int
-    at_caps: tuple[CocoScore, ...]
-    afnr: float | None
+    at_caps: dict[int, Figures]
+    afnr: Interval | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that the json module writes."""
-        return asdict(self)
+        return {
+            "images": self.images,
+            "cells": self.cells,
+            "at_caps": {
+                str(cap): {name: interval and interval._asdict() for name, interval in figures.items()}
+                for cap, figures in self.at_caps.items()
+            },
+            "afnr": self.afnr and self.afnr._asdict(),
+        }
 
 
 def livecell_score(
     predictions: Mapping[str, Cells],
     truth: Mapping[str, Cells],
-    shape: Shape = "mask",
+    rng: np.random.Generator,
     convention: ConventionName = "evaluation",
+    shape: Shape = "mask",
+    resamples: int = RESAMPLES,
 ) -> LivecellScore:
     """The figures over all images of `truth`, cell lines ignored.
 
     Raises UserError for predictions of images that `truth` does not have or of another size.
     """
     caps, sizes = CONVENTIONS[convention]
-    scores = coco_aps(predictions, truth, shape, caps, sizes)
-    recall = scores[-1].recall
+    at_caps = coco_intervals_at(predictions, truth, shape, rng, caps, sizes, resamples)
+    recall = at_caps[-1]["recall"]
     return LivecellScore(
         images=len(truth),
         cells=sum(len(cells) for cells in truth.values()),
-        at_caps=tuple(scores),
-        afnr=None if recall is None else 1 - recall,
+        at_caps=dict(zip(caps, at_caps, strict=True)),
+        afnr=None if recall is None else Interval(1 - recall.value, 1 - recall.high, 1 - recall.low),
     )
 
 
 def livecell_table(
     predictions: Mapping[str, Cells],
     truth: Mapping[str, Cells],
-    shape: Shape = "mask",
+    rng: np.random.Generator,
     convention: ConventionName = "evaluation",
+    shape: Shape = "mask",
+    resamples: int = RESAMPLES,
 ) -> dict[str, LivecellScore]:
     """The figures of each cell line by name, the line of an image being the type of its true cells, and of "all"."""
     lines: dict[str, dict[str, Cells]] = {}
@@ -83,8 +98,10 @@ def livecell_table(
         name: livecell_score(
             {image_id: predictions[image_id] for image_id in part if image_id in predictions},
             part,
-            shape,
+            rng,
             convention,
+            shape,
+            resamples,
         )
         for name, part in parts.items()
     }

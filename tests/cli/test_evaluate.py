@@ -169,3 +169,32 @@ def test_coco_figures_of_a_file_without_scores_are_refused(monkeypatch, capsys, 
     rows = submission(tmp_path / "submission.csv", "a,1 4", "b,", "c,1 4")
     assert run(monkeypatch, rows, "--truth", truth, "--coco") == 2
     assert "--coco ranks cells by score" in capsys.readouterr().err
+
+
+def test_livecell_figures_come_under_the_conventions_asked_for(monkeypatch, capsys, tmp_path, truth):
+    found = half_found(tmp_path / "fused")
+    asked = ("--livecell", "paper", "--livecell", "evaluation")
+    assert run(monkeypatch, found, "--truth", truth, *asked, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["livecell"]
+    assert list(told) == ["paper", "evaluation"]
+    assert told["evaluation"]["sizes_px"] == {"small_px": 324, "large_px": 961}
+    assert list(told["paper"]["lines"]) == ["astro", "cort", "all"]
+    assert list(told["paper"]["lines"]["all"]["at_caps"]) == ["100", "500", "3000"]
+    assert told["paper"]["lines"]["cort"]["afnr"]["value"] == 0.5
+    assert run(monkeypatch, found, "--truth", truth, "--livecell", "paper") == 0
+    assert "convention 'paper': masks at 3000 detections" in capsys.readouterr().out
+
+
+def test_livecell_figures_of_a_file_without_scores_are_refused(monkeypatch, capsys, tmp_path, truth):
+    rows = submission(tmp_path / "submission.csv", "a,1 4", "b,", "c,1 4")
+    assert run(monkeypatch, rows, "--truth", truth, "--livecell", "paper") == 2
+    assert "--livecell ranks cells by score" in capsys.readouterr().err
+
+
+def test_folds_that_tear_a_well_apart_are_refused(monkeypatch, capsys, tmp_path, truth, folds):
+    lines = truth.read_text().splitlines()
+    wells = ["sample_id", "w", "w", "w", ""]
+    truth.write_text("".join(f"{line},{well}\n" for line, well in zip(lines, wells, strict=True)))
+    found = half_found(tmp_path / "fused")
+    assert run(monkeypatch, found, "--truth", truth, "--folds", folds, "--fold", 0) == 2
+    assert "folds.csv: group 'w' leaks: its image a is in fold 0, b in fold 1" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from drawing import cell, cells
 
@@ -50,3 +51,14 @@ def test_no_cells_on_either_side_confuse_nothing():
 def test_predictions_of_an_unknown_image_are_refused():
     with pytest.raises(UserError, match="no image b"):
         type_confusion({"b": cell("#")}, {"a": cell("#")})
+
+
+def test_shares_of_a_type_come_with_intervals_over_images():
+    truth = {"a": cell("##..", cell_type="astro"), "b": cell("##..", cell_type="astro"), "c": cell("##..")}
+    found = {"a": truth["a"], "b": cell("##.."), "c": cell("..##")}
+    shares = type_confusion(found, truth).shares(np.random.default_rng(0))
+    assert shares["astro"] == {"astro": (0.5, 0, 1), "cort": (0.5, 0, 1), "no cell": (0, 0, 0)}
+    assert shares["cort"]["no cell"] == (1, 1, 1)
+    assert type_confusion({"c": truth["c"]}, {"c": truth["c"]}).shares(np.random.default_rng(0))["no cell"] == {
+        "cort": None, "no cell": None,
+    }  # fmt: skip

@@ -8,6 +8,8 @@ from sartorius.cells import Cells, annotated, no_cells
 from sartorius.metrics.livecell import CONVENTIONS, livecell_score, livecell_table
 from sartorius.rle import coco_from_dense
 
+RNG = np.random.default_rng(0)
+
 
 def square(side_px: int) -> Cells:
     dense = np.zeros((40, 40), dtype=bool)
@@ -16,9 +18,9 @@ def square(side_px: int) -> Cells:
 
 
 def sizes_defined(truth: Cells, convention: str) -> list[str]:
-    score = livecell_score({"a": truth}, {"a": truth}, convention=convention).at_caps[-1]
-    figures = {"small": score.ap_small, "medium": score.ap_medium, "large": score.ap_large}
-    return [name for name, figure in figures.items() if figure is not None]
+    score = livecell_score({"a": truth}, {"a": truth}, RNG, convention)
+    figures = list(score.at_caps.values())[-1]
+    return [name for name in ("small", "medium", "large") if figures[f"ap_{name}"] is not None]
 
 
 def test_the_published_evaluation_and_the_paper_differ_in_sizes_and_cap():
@@ -34,16 +36,24 @@ def test_the_published_evaluation_and_the_paper_differ_in_sizes_and_cap():
 def test_the_false_negative_ratio_is_the_mean_share_of_cells_not_found():
     truth = {"a": cells(cell("####...."), cell("....####"))}
     found = {"a": cells(cell("####...."), cell("....###."))}  # IoU 1 and .75
-    assert livecell_score(found, truth).afnr == pytest.approx(1 - (6 * 1 + 4 * 0.5) / 10)
+    assert livecell_score(found, truth, RNG).afnr == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_the_interval_of_the_false_negative_ratio_stands_the_right_way_round():
+    truth = {name: cells(cell("####...."), cell("....####")) for name in "abcdef"}
+    found = {name: truth[name][:1] if name in "ab" else truth[name] for name in truth}
+    afnr = livecell_score(found, truth, RNG).afnr
+    assert afnr.value == pytest.approx(1 / 6)
+    assert 0 <= afnr.low < afnr.value < afnr.high <= 1 / 2
 
 
 def test_each_cap_has_its_own_figures():
     parts = [cell("." * k + "#" + "." * (149 - k), score=1 - k / 200) for k in range(150)]
     truth = {"a": cells(*parts)}
-    score = livecell_score(truth, truth)
-    assert [figures.max_detections for figures in score.at_caps] == [100, 500, 2000]
-    assert [figures.recall for figures in score.at_caps] == pytest.approx([2 / 3, 1, 1])
-    assert score.afnr == 0
+    score = livecell_score(truth, truth, RNG)
+    recalls = {cap: figures["recall"].value for cap, figures in score.at_caps.items()}
+    assert recalls == pytest.approx({100: 2 / 3, 500: 1, 2000: 1})
+    assert score.afnr.value == 0
 
 
 def test_the_table_has_a_row_for_each_cell_line_and_one_for_all():
@@ -53,12 +63,12 @@ def test_the_table_has_a_row_for_each_cell_line_and_one_for_all():
         "c": cell("##..", cell_type="A172"),
     }
     found = {"a": cell("..##", score=0.5), "b": cell("##.."), "c": cell("##..")}
-    table = livecell_table(found, truth)
+    table = livecell_table(found, truth, RNG)
     assert list(table) == ["A172", "Huh7", "all"]
-    assert [row.at_caps[-1].ap50 for row in table.values()] == [1, 0, pytest.approx(67 / 101)]
+    assert [row.at_caps[2000]["ap50"].value for row in table.values()] == [1, 0, pytest.approx(67 / 101)]
     assert [(row.images, row.cells) for row in table.values()] == [(2, 2), (1, 1), (3, 3)]
-    assert json.loads(json.dumps(table["all"].to_json()))["afnr"] == pytest.approx(1 / 3)
+    assert json.loads(json.dumps(table["all"].to_json()))["afnr"]["value"] == pytest.approx(1 / 3)
 
 
 def test_images_without_cells_have_no_ratio():
-    assert livecell_score({}, {"a": no_cells("a", (1, 4))}).afnr is None
+    assert livecell_score({}, {"a": no_cells("a", (1, 4))}, RNG).afnr is None
