@@ -1,6 +1,8 @@
 """One trained model as a callable: an image and a view in, `Cells` in the image's own frame out."""
 
 import hashlib
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from sartorius import views
 from sartorius.cells import Cells
 from sartorius.config import EnsembleSettings, ModelSettings, load_model_settings
 from sartorius.config.ensemble import ViewSettings
+from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.weights import load_trained
 from sartorius.errors import UserError
@@ -21,6 +24,11 @@ from sartorius.soft_masks import binarised
 
 #: A soft mask is cell where the mask head is surer than this, as in detectron2.
 MASK_THRESHOLD = 0.5
+
+#: Boxes in pixels of the image with the class of each.
+Given = tuple[NDArray[np.float32], torch.Tensor]
+#: What the network says about one view, and the (height, width) of that view in its pixels.
+Output = tuple[Instances, tuple[int, int]]
 
 
 class Predictor:
@@ -32,6 +40,7 @@ class Predictor:
 
     def __init__(self, model: nn.Module, settings: ModelSettings, weights_sha256: str = "") -> None:
         self._model = model
+        self._memory = MemorySteps(next(model.parameters()).device)
         self.settings = settings
         self.weights_sha256 = weights_sha256
 
@@ -51,8 +60,23 @@ class Predictor:
         image: (H, W) uint8 grey.
         Returns cells by falling score with their soft masks; sources are the view's name.
         """
+        return self.of_views(image, image_id, [view])[0]
+
+    def of_views(self, image: NDArray[np.uint8], image_id: str, seen: Sequence[ViewSettings]) -> list[Cells]:
+        """The cells found in each view by itself, as if it were called alone; a GPU is given several views at once."""
         size_hw = (image.shape[0], image.shape[1])
-        found, network_hw = self._inference(image, view, None)
+        outputs = self._inference(image, image_id, seen, None)
+        return [self._cells(image_id, size_hw, view, *out) for view, out in zip(seen, outputs, strict=True)]
+
+    def _cells(
+        self,
+        image_id: str,
+        size_hw: tuple[int, int],
+        view: ViewSettings,
+        found: Instances,
+        network_hw: tuple[int, int],
+    ) -> Cells:
+        """What the network found in a view of `network_hw` pixels, as cells of the image."""
         boxes = views.backward_boxes(found.pred_boxes.tensor.numpy(), view, size_hw, network_hw)
         probabilities = np.rint(found.pred_masks[:, 0].numpy() * 255)
         soft = views.backward_soft_masks(probabilities.astype(np.uint8), view)
@@ -80,31 +104,75 @@ class Predictor:
         image: (H, W) uint8 grey. boxes_xyxy: (N, 4) in its pixels. cell_types: (N,), all known to the model.
         Returns (N, S, S) float32 probabilities on the boxes' own grids, in the frame of the image.
         """
-        size_hw = (image.shape[0], image.shape[1])
-        network_hw = views.network_size_hw(size_hw, view, self.settings.input_scale)
         number = {name: index for index, name in enumerate(self.settings.cell_types)}
-        given = Instances(network_hw)
-        given.pred_boxes = Boxes(torch.from_numpy(views.forward_boxes(boxes_xyxy, view, size_hw, network_hw)))
-        given.pred_classes = torch.tensor([number[name] for name in cell_types.tolist()], dtype=torch.int64)
-        found, _ = self._inference(image, view, given)
+        classes = torch.tensor([number[name] for name in cell_types.tolist()], dtype=torch.int64)
+        ((found, _),) = self._inference(image, "", [view], (boxes_xyxy, classes))
         return views.backward_soft_masks(found.pred_masks[:, 0].numpy().astype(np.float32), view)
 
     def _inference(
-        self, image: NDArray[np.uint8], view: ViewSettings, given: Instances | None
-    ) -> tuple[Instances, tuple[int, int]]:
-        """What the network finds, or thinks of given boxes, in pixels of its input; and that input's size."""
-        pixels = views.forward(image, view, self.settings.input_scale)
-        tensor = torch.from_numpy(np.repeat(pixels[None].astype(np.float32), 3, axis=0))
+        self,
+        image: NDArray[np.uint8],
+        image_id: str,
+        seen: Sequence[ViewSettings],
+        given: Given | None,
+    ) -> list[Output]:
+        """What the network finds in each view, or thinks of given boxes, in pixels of its input; and that input's size.
+
+        Where a GPU's memory does not last, fewer views at once, fewer pixels and then the CPU are tried.
+        """
+
+        def work(step: Step) -> list[Output]:
+            with placed(self._model, step.on_cpu):
+                return [
+                    output
+                    for batch in _batches(seen, step.views_at_once)
+                    for output in self._through_network(image, batch, given, step.side)
+                ]
+
+        return self._memory.run(image_id, len(seen), work)
+
+    def _through_network(
+        self, image: NDArray[np.uint8], seen: Sequence[ViewSettings], given: Given | None, side: float
+    ) -> list[Output]:
+        """The network run once on views of one size, the image's side times `side`."""
+        scale = self.settings.input_scale * side
+        pixels = [views.forward(image, view, scale) for view in seen]
+        inputs = [{"image": torch.from_numpy(_three_planes(picture))} for picture in pixels]
+        boxes = None if given is None else [self._instances(image, view, scale, given) for view in seen]
         training = self._model.training
         self._model.eval()
         try:
             with torch.inference_mode():
-                found = self._model.inference(
-                    [{"image": tensor}], None if given is None else [given], do_postprocess=False
-                )
+                found = self._model.inference(inputs, boxes, do_postprocess=False)
         finally:
             self._model.train(training)
-        return found[0].to("cpu"), (pixels.shape[0], pixels.shape[1])
+        return [(output.to("cpu"), picture.shape) for output, picture in zip(found, pixels, strict=True)]
+
+    def _instances(
+        self, image: NDArray[np.uint8], view: ViewSettings, scale: float, given: Given
+    ) -> Instances:
+        """Given boxes as the network's own for this view."""
+        boxes_xyxy, classes = given
+        size_hw = (image.shape[0], image.shape[1])
+        network_hw = views.network_size_hw(size_hw, view, scale)
+        instances = Instances(network_hw)
+        instances.pred_boxes = Boxes(
+            torch.from_numpy(views.forward_boxes(boxes_xyxy, view, size_hw, network_hw))
+        )
+        instances.pred_classes = classes
+        return instances
+
+
+def _batches(seen: Sequence[ViewSettings], views_at_once: int) -> list[Sequence[ViewSettings]]:
+    """Neighbouring views of one scale together, at most so many: a network's inputs are padded to the largest."""
+    of_scale = [list(group) for _, group in groupby(seen, key=lambda view: view.scale)]
+    return [
+        group[at : at + views_at_once] for group in of_scale for at in range(0, len(group), views_at_once)
+    ]
+
+
+def _three_planes(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.repeat(pixels[None].astype(np.float32), 3, axis=0)
 
 
 def load_predictor(model_settings: Path, weights: Path, device: str) -> Predictor:

@@ -7,30 +7,33 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from sartorius.config import ModelSettings
-from sartorius.detectron.backbones import build_cell_fpn_backbone
+from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_backbone
+from sartorius.detectron.heads import CascadeCellROIHeads, CellMaskHead, CellROIHeads, add_loss_keys
+from sartorius.detectron.sampling import CellRCNN, CellRPN
 from sartorius.errors import UserError
 
 #: Depth, groups, width per group and res2 channels of each backbone, and whether stride 2 sits in the 1 × 1 convolution.
 BACKBONES: Mapping[str, tuple[int, int, int, int, bool]] = {
     "r50": (50, 1, 64, 256, True),
     "r50_thin": (50, 1, 32, 128, True),
+    "r101": (101, 1, 64, 256, True),
+    "r152": (152, 1, 64, 256, False),
     "x101_32x8d": (101, 32, 8, 256, False),
 }
-#: ImageNet weights of each backbone in detectron2's model zoo; none is published for the thin one.
-MODEL_ZOO: Mapping[str, str | None] = {
-    "r50": "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
-    "r50_thin": None,
-    "x101_32x8d": "detectron2://ImageNetPretrained/FAIR/X-101-32x8d.pkl",
-}
 IMAGENET_MEAN_BGR = (103.53, 116.28, 123.675)
-#: The MSRA backbones were trained without dividing by a standard deviation, FAIR's with it.
-IMAGENET_STD_BGR: Mapping[str, tuple[float, float, float]] = {
-    "r50": (1.0, 1.0, 1.0),
-    "r50_thin": (1.0, 1.0, 1.0),
-    "x101_32x8d": (57.375, 57.120, 58.395),
+IMAGENET_STD_BGR = (57.375, 57.120, 58.395)
+#: The MSRA backbones were trained without dividing by a standard deviation, FAIR's with it, torchvision's on RGB.
+IMAGENET_MEAN_STD: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "r50": (IMAGENET_MEAN_BGR, (1.0, 1.0, 1.0)),
+    "r50_thin": (IMAGENET_MEAN_BGR, (1.0, 1.0, 1.0)),
+    "r101": (IMAGENET_MEAN_BGR, (1.0, 1.0, 1.0)),
+    "r152": (IMAGENET_MEAN_BGR[::-1], IMAGENET_STD_BGR[::-1]),
+    "x101_32x8d": (IMAGENET_MEAN_BGR, IMAGENET_STD_BGR),
 }
 #: Mean and standard deviation of the competition's grey images.
 DATASET_MEAN, DATASET_STD = 127.0, 15.0
+#: Factor on a box loss that is one minus an IoU; source: mmdetection's GIoU configurations.
+IOU_LOSS_WEIGHT = 10.0
 
 
 def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
@@ -40,6 +43,8 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     Raises UserError naming the nearest key when `settings.detectron` has one that detectron2 does not know.
     """
     cfg = get_cfg()
+    add_backbone_keys(cfg)
+    add_loss_keys(cfg)
     _set_architecture(cfg, settings)
     _set_solver(cfg, settings)
     _set_inference(cfg, settings)
@@ -51,41 +56,69 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
 
 
 def _set_architecture(cfg: CfgNode, settings: ModelSettings) -> None:
-    depth, groups, width, res2_channels, stride_in_1x1 = BACKBONES[settings.backbone]
-    model = cfg.MODEL
-    model.META_ARCHITECTURE = "GeneralizedRCNN"
-    model.MASK_ON = True
-    model.BACKBONE.NAME = build_cell_fpn_backbone.__name__
-    model.BACKBONE.FREEZE_AT = settings.freeze_stages
-    model.RESNETS.DEPTH = depth
-    model.RESNETS.NUM_GROUPS = groups
-    model.RESNETS.WIDTH_PER_GROUP = width
-    model.RESNETS.RES2_OUT_CHANNELS = res2_channels
-    model.RESNETS.STRIDE_IN_1X1 = stride_in_1x1
-    stages = range(2, settings.backbone_stages + 1)
-    model.RESNETS.OUT_FEATURES = [f"res{stage}" for stage in stages]
-    model.FPN.IN_FEATURES = [f"res{stage}" for stage in stages]
-    model.FPN.OUT_CHANNELS = settings.pyramid_channels
-    model.ANCHOR_GENERATOR.SIZES = [[size] for size in settings.anchor_sizes_px]
-    model.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(settings.anchor_ratios)]
-    model.RPN.IN_FEATURES = [f"p{stage}" for stage in range(2, settings.backbone_stages + 2)]
-    model.RPN.CONV_DIMS = [-1]
-    model.RPN.HEAD_NAME = "StandardRPNHead"
-    model.ROI_HEADS.NAME = "StandardROIHeads"
-    model.ROI_HEADS.NUM_CLASSES = len(settings.cell_types)
-    model.ROI_HEADS.IN_FEATURES = [f"p{stage}" for stage in stages]
-    model.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
-    model.ROI_BOX_HEAD.NUM_FC = 2
-    model.ROI_BOX_HEAD.FC_DIM = settings.box_head_channels
-    model.ROI_BOX_HEAD.POOLER_RESOLUTION = 7
-    model.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
-    model.ROI_MASK_HEAD.NUM_CONV = 4
-    model.ROI_MASK_HEAD.CONV_DIM = settings.mask_head_channels
-    model.ROI_MASK_HEAD.POOLER_RESOLUTION = 14
+    cfg.MODEL.META_ARCHITECTURE = CellRCNN.__name__
+    cfg.MODEL.MASK_ON = True
+    _set_backbone(cfg, settings)
+    _set_proposals(cfg, settings)
+    _set_heads(cfg, settings)
     if settings.normalisation == "dataset":
-        model.PIXEL_MEAN, model.PIXEL_STD = [DATASET_MEAN] * 3, [DATASET_STD] * 3
+        mean, std = (DATASET_MEAN,) * 3, (DATASET_STD,) * 3
     else:
-        model.PIXEL_MEAN, model.PIXEL_STD = list(IMAGENET_MEAN_BGR), list(IMAGENET_STD_BGR[settings.backbone])
+        mean, std = IMAGENET_MEAN_STD[settings.backbone]
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = list(mean), list(std)
+
+
+def _set_backbone(cfg: CfgNode, settings: ModelSettings) -> None:
+    depth, groups, width, res2_channels, stride_in_1x1 = BACKBONES[settings.backbone]
+    stages = [f"res{stage}" for stage in range(2, settings.backbone_stages + 1)]
+    cfg.MODEL.BACKBONE.NAME = build_cell_fpn_backbone.__name__
+    cfg.MODEL.BACKBONE.FREEZE_AT = settings.freeze_stages
+    resnets = cfg.MODEL.RESNETS
+    resnets.DEPTH = depth
+    resnets.NUM_GROUPS = groups
+    resnets.WIDTH_PER_GROUP = width
+    resnets.RES2_OUT_CHANNELS = res2_channels
+    resnets.STRIDE_IN_1X1 = stride_in_1x1
+    resnets.STEM_STRIDE = settings.first_stride
+    resnets.OUT_FEATURES = stages
+    cfg.MODEL.FPN.IN_FEATURES = stages
+    cfg.MODEL.FPN.OUT_CHANNELS = settings.pyramid_channels
+
+
+def _set_proposals(cfg: CfgNode, settings: ModelSettings) -> None:
+    levels = _pyramid_levels(settings)
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[size] for size in settings.anchor_sizes_px]
+    cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(settings.anchor_ratios)]
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME = CellRPN.__name__
+    cfg.MODEL.RPN.IN_FEATURES = levels
+    cfg.MODEL.RPN.CONV_DIMS = [-1]
+    cfg.MODEL.RPN.HEAD_NAME = "StandardRPNHead"
+
+
+def _pyramid_levels(settings: ModelSettings) -> list[str]:
+    """Names of all pyramid levels from the finest, p2 with stride 4 (p1 with `first_stride: 1`)."""
+    finest = 2 if settings.first_stride == 2 else 1
+    return [f"p{level}" for level in range(finest, finest + settings.backbone_stages)]
+
+
+def _set_heads(cfg: CfgNode, settings: ModelSettings) -> None:
+    heads, box, mask = cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_MASK_HEAD
+    heads.NAME = (CascadeCellROIHeads if settings.cascade else CellROIHeads).__name__
+    heads.NUM_CLASSES = len(settings.cell_types)
+    heads.IN_FEATURES = _pyramid_levels(settings)[:-1]
+    heads.CLASS_WEIGHTS = [float(settings.class_weights.get(name, 1.0)) for name in settings.cell_types]
+    box.NAME = "FastRCNNConvFCHead"
+    box.NUM_FC = 2
+    box.FC_DIM = settings.box_head_channels
+    box.POOLER_RESOLUTION = 7
+    box.CLS_AGNOSTIC_BBOX_REG = settings.cascade
+    box.BBOX_REG_LOSS_TYPE = settings.box_loss
+    box.BBOX_REG_LOSS_WEIGHT = 1.0 if settings.box_loss == "smooth_l1" else IOU_LOSS_WEIGHT
+    mask.NAME = CellMaskHead.__name__
+    mask.NUM_CONV = 4
+    mask.CONV_DIM = settings.mask_head_channels
+    mask.POOLER_RESOLUTION = settings.mask_grid_px // 2
+    mask.LOSS = settings.mask_loss
 
 
 def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:

@@ -6,7 +6,9 @@ Source: the fusion most common among the competition's best teams.
 """
 
 import hashlib
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ class StageWisePredictor:
 
     members: the predictors by member name; they must know the same cell types.
     settings: the ensemble; its `stage_wise` says how boxes are fused.
+    `part_seconds` are the seconds of each `member/view` in the last call.
     Raises UserError if two members have different cell types.
     """
 
@@ -35,6 +38,7 @@ class StageWisePredictor:
         self._members = members
         self._settings = settings
         self._stage_wise = settings.stage_wise or StageWiseSettings()
+        self.part_seconds: dict[str, float] = {}
         types = {name: sorted(member.settings.cell_types) for name, member in members.items()}
         if len({tuple(known) for known in types.values()}) > 1:
             raise UserError(f"stage_wise: all members must have the same cell_types, got {types}")
@@ -62,11 +66,12 @@ class StageWisePredictor:
         """
         if view != ViewSettings():
             raise ValueError(f"a stage-wise ensemble runs its views itself, got view {view.name!r}")
-        found = {
-            f"{name}/{view.name}": member(image, image_id, view)
-            for name, member in self._members.items()
-            for view in self._settings.views
-        }
+        self.part_seconds = {}
+        found = {}
+        for name, member in self._members.items():
+            for view in self._settings.views:
+                with self._timed(f"{name}/{view.name}"):
+                    found[f"{name}/{view.name}"] = member(image, image_id, view)
         fused, boxes = self._fused_boxes(found)
         if not len(fused):
             return no_cells(image_id, fused.size_hw)
@@ -82,6 +87,18 @@ class StageWisePredictor:
             soft_boxes_xyxy=boxes,
         )
         return cells[cells.areas_px > 0]
+
+    def narrowed(self, settings: EnsembleSettings) -> "StageWisePredictor":
+        """The same with the members and views of `settings` only."""
+        return StageWisePredictor(
+            {member.name: self._members[member.name] for member in settings.members}, settings
+        )
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began_s = time.monotonic()
+        yield
+        self.part_seconds[part] = self.part_seconds.get(part, 0.0) + time.monotonic() - began_s
 
     def _fused_boxes(self, found: Mapping[str, Cells]) -> tuple[Cells, NDArray[np.float32]]:
         """The fused cells and their boxes, each the mean of its votes' boxes weighted by score and member weight."""
@@ -106,7 +123,8 @@ class StageWisePredictor:
         total = np.zeros((len(fused), side, side))
         for name, member in self._members.items():
             for view in self._settings.views:
-                probabilities = member.probabilities_on(image, view, boxes, fused.cell_types)
+                with self._timed(f"{name}/{view.name}"):
+                    probabilities = member.probabilities_on(image, view, boxes, fused.cell_types)
                 total += weight[name] * _on_grid(probabilities, side)
         return total / (sum(weight[name] for name in self._members) * len(self._settings.views))
 

@@ -20,13 +20,14 @@ from sartorius.config import ModelSettings
 from sartorius.config.ensemble import ViewSettings
 from sartorius.config.fusion import PostprocessSettings
 from sartorius.detectron.averaging import AverageHook, WeightAverage
+from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.logs import logging_into
 from sartorius.detectron.mapper import TrainingMapper
 from sartorius.detectron.predictor import Predictor, require_device
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.training_data import TrainingData, type_repeats
-from sartorius.detectron.weights import CellCheckpointer, export, load_initial
+from sartorius.detectron.weights import CellCheckpointer, export
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 from sartorius.metrics.competition import evaluate

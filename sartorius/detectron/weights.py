@@ -1,7 +1,8 @@
-"""Weights in and out: backbone weights to start from, checkpoints to go on from, safetensors to ship."""
+"""Weights in and out: checkpoints to go on from, safetensors to ship."""
 
 import io
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from detectron2.utils.file_io import PathManager
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sartorius.detectron.settings import MODEL_ZOO
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 
@@ -43,6 +43,8 @@ class CellCheckpointer(DetectionCheckpointer):
                 loaded = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
                 return loaded if "model" in loaded else {"model": loaded, "matching_heuristics": True}
             loaded = torch.load(path, map_location="cpu", weights_only=True)
+            if "layer1.0.conv1.weight" in loaded:
+                return {"model": renamed_from_torchvision(loaded)}
             return loaded if "model" in loaded else {"model": loaded}
         except OSError:
             raise
@@ -52,53 +54,28 @@ class CellCheckpointer(DetectionCheckpointer):
             ) from None
 
 
+def renamed_from_torchvision(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a torchvision ResNet under detectron2's names, its classifier left out.
+
+    Source: detectron2's tools/convert-torchvision-to-d2.py.
+    """
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name.startswith("fc.") or name.endswith("num_batches_tracked"):
+            continue
+        own = name if name.startswith("layer") else f"stem.{name}"
+        own = re.sub(r"^layer(\d)", lambda stage: f"res{int(stage[1]) + 1}", own)
+        own = re.sub(r"\bbn(\d)\.", r"conv\1.norm.", own)
+        own = own.replace("downsample.0.", "shortcut.").replace("downsample.1.", "shortcut.norm.")
+        renamed[f"backbone.bottom_up.{own}"] = tensor
+    return renamed
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) not in _PICKLE_NAMES:
             raise pickle.UnpicklingError(f"{module_name}.{global_name} is not allowed in a weights file")
         return super().find_class(module_name, global_name)
-
-
-def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
-    """Put pretrained weights into a model that will be trained; returns where they came from.
-
-    weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
-        lacks, or has for other classes, keep their random start.
-    Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.
-    """
-    source = MODEL_ZOO[backbone] if weights is None else str(weights)
-    if source is None:
-        raise UserError(
-            f"no ImageNet weights of {backbone} can be downloaded; pass a file with --weights FILE, "
-            "or --weights random to start from nothing"
-        )
-    if weights is not None and not weights.is_file():
-        raise UserError(f"{weights}: no such weights file (--weights)")
-    try:
-        checkpointer = CellCheckpointer(model, save_to_disk=False)
-        incompatible = checkpointer._load_model(checkpointer._load_file(source))
-    except UserError:
-        raise
-    except Exception as error:
-        if weights is not None:
-            raise UserError(f"{weights}: these weights cannot be read: {error}") from None
-        raise UserError(
-            f"{source} cannot be downloaded ({type(error).__name__}); fetch the file of that name from detectron2's "
-            "model zoo on a machine with internet and pass it with --weights FILE"
-        ) from None
-    _require_backbone(model, source, incompatible)
-    return source
-
-
-def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
-    wanted = {key for key in model.state_dict() if key.startswith("backbone.bottom_up.")}
-    wrong = {entry[0] for entry in incompatible.incorrect_shapes} & wanted
-    missing = (set(incompatible.missing_keys) & wanted) | wrong
-    if missing:
-        raise UserError(
-            f"{source}: weights of another architecture: {len(missing)} of {len(wanted)} backbone tensors are "
-            f"missing or have another shape, the first is {min(missing)}; `backbone` in the settings must match"
-        )
 
 
 def load_trained(model: nn.Module, path: Path) -> None:

@@ -8,8 +8,10 @@ from detectron2.modeling import build_model
 from safetensors.torch import load_file, save_file
 from tiny_models import TINY
 
+from sartorius.config import ModelSettings
+from sartorius.detectron.initial_weights import load_initial, model_zoo
 from sartorius.detectron.settings import detectron_config
-from sartorius.detectron.weights import export, load_initial, load_trained
+from sartorius.detectron.weights import export, load_trained
 from sartorius.errors import UserError
 
 
@@ -131,3 +133,25 @@ def test_weights_that_cannot_be_downloaded_name_the_file_and_the_option(
     monkeypatch.setattr(module.PathManager, "get_local_path", refuse)
     with pytest.raises(UserError, match=r"R-50\.pkl cannot be downloaded.*--weights FILE"):
         load_initial(tiny_model(), "r50", None)
+
+
+def test_torchvision_weights_compute_the_same_features_in_our_backbone(tmp_path: Path) -> None:
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    theirs = resnet50(weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet50.pth")
+    settings = ModelSettings(detectron={"MODEL.RESNETS.STRIDE_IN_1X1": False})
+    ours = build_model(detectron_config(settings, "cpu")).eval()
+    load_initial(ours, "r50", tmp_path / "resnet50.pth")
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        found = ours.backbone.bottom_up(picture)["res5"]
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(picture))))
+        expected = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(x))))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["r50", "r101", "r152", "x101_32x8d"])
+def test_every_wide_backbone_has_weights_that_can_be_downloaded(backbone: str) -> None:
+    assert model_zoo(backbone).endswith((".pkl", ".pth"))

@@ -1,0 +1,24 @@
+"""Settings of a trained model's inference: how many proposals and detections, and which are kept."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sartorius.config.architecture import Count
+from sartorius.config.reading import FrozenSettings
+
+
+class InferenceSettings(FrozenSettings):
+    """What is kept of what the network finds."""
+
+    proposals_before_nms: Count = Field(2000, description="Proposals per pyramid level before NMS.")
+    proposals_after_nms: Count = Field(2000, description="Proposals per image after NMS.")
+    detections_per_image: Annotated[int, Field(ge=1)] = Field(
+        1000, description="Most detections of one image; one shsy5y image has 790 cells."
+    )
+    min_score: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="Lowest score that is kept at all."
+    )
+    box_nms_iou: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="NMS between a model's own detections."
+    )

@@ -1,0 +1,45 @@
+"""Settings of a training run: steps, rates, what is frozen, averaged and kept."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sartorius.config.architecture import Count, Positive
+from sartorius.config.reading import FrozenSettings
+
+
+class SolverSettings(FrozenSettings):
+    """How the weights are found."""
+
+    iterations: Count = Field(10_000, description="Optimiser steps.")
+    batch_size: Count = Field(2, description="Images per step over all GPUs.")
+    base_lr: Positive = Field(5.0e-4, description="Learning rate after warm-up.")
+    warmup_iterations: Annotated[int, Field(ge=0)] = Field(500, description="Steps of linear warm-up.")
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Weight of the past in the running average of the weights (EMA), which is what is validated and "
+        "exported; .998 averages over about 500 steps, 0 is off.",
+    )
+    schedule: Literal["cosine", "steps"] = Field("cosine", description="How the rate falls after warm-up.")
+    step_fractions: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.7, 0.9),
+        description="With `schedule: steps`: fractions of `iterations` at which the rate falls by 10.",
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1.0e-4, description="L2 penalty.")
+    clip_gradient_norm: Positive | None = Field(
+        None, description="Largest gradient norm per parameter; null is off."
+    )
+    freeze_stages: Annotated[int, Field(ge=0, le=5)] = Field(
+        2, description="Residual stages kept frozen, 1 is the stem."
+    )
+    rpn_batch: Count = Field(256, description="Anchors per image that train the proposal network.")
+    roi_batch: Count = Field(128, description="Proposals per image that train the heads.")
+    checkpoint_period: Count = Field(500, description="Steps between checkpoints.")
+    evaluation_period: Annotated[int, Field(ge=0)] = Field(
+        1000, description="Steps between evaluations on the validation fold; 0 evaluates only at the end."
+    )
+    data_workers: Annotated[int, Field(ge=0)] = Field(2, description="Processes that load training images.")
+    validation_score: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5,
+        description="Score threshold of the validation metric, fixed so that it is not tuned on what it judges.",
+    )

@@ -1,0 +1,68 @@
+"""Pretrained weights to start a training from."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torchvision.models import get_model_weights
+
+from sartorius.detectron.weights import CellCheckpointer
+from sartorius.errors import UserError
+
+#: ImageNet weights of each backbone in detectron2's model zoo; none is published for the thin one.
+_DETECTRON2 = {
+    "r50": "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
+    "r101": "detectron2://ImageNetPretrained/MSRA/R-101.pkl",
+    "x101_32x8d": "detectron2://ImageNetPretrained/FAIR/X-101-32x8d.pkl",
+}
+#: Names in torchvision of the backbones that detectron2 has no weights of.
+_TORCHVISION = {"r152": "resnet152"}
+
+
+def model_zoo(backbone: str) -> str | None:
+    """Where the backbone's ImageNet weights can be downloaded; None where nobody publishes any."""
+    if backbone in _TORCHVISION:
+        return str(get_model_weights(_TORCHVISION[backbone]).DEFAULT.url)
+    return _DETECTRON2.get(backbone)
+
+
+def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
+    """Put pretrained weights into a model that will be trained; returns where they came from.
+
+    weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
+        lacks, or has for other classes, keep their random start.
+    Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.
+    """
+    source = model_zoo(backbone) if weights is None else str(weights)
+    if source is None:
+        raise UserError(
+            f"no ImageNet weights of {backbone} can be downloaded; pass a file with --weights FILE, "
+            "or --weights random to start from nothing"
+        )
+    if weights is not None and not weights.is_file():
+        raise UserError(f"{weights}: no such weights file (--weights)")
+    try:
+        checkpointer = CellCheckpointer(model, save_to_disk=False)
+        incompatible = checkpointer._load_model(checkpointer._load_file(source))
+    except UserError:
+        raise
+    except Exception as error:
+        if weights is not None:
+            raise UserError(f"{weights}: these weights cannot be read: {error}") from None
+        raise UserError(
+            f"{source} cannot be downloaded ({type(error).__name__}); fetch the file of that name on a "
+            "machine with internet and pass it with --weights FILE"
+        ) from None
+    _require_backbone(model, source, incompatible)
+    return source
+
+
+def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
+    wanted = {key for key in model.state_dict() if key.startswith("backbone.bottom_up.")}
+    wrong = {entry[0] for entry in incompatible.incorrect_shapes} & wanted
+    missing = (set(incompatible.missing_keys) & wanted) | wrong
+    if missing:
+        raise UserError(
+            f"{source}: weights of another architecture: {len(missing)} of {len(wanted)} backbone tensors are "
+            f"missing or have another shape, the first is {min(missing)}; `backbone` in the settings must match"
+        )
