@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,6 +17,7 @@ from sartorius.data.competition import (
     truth_csv,
 )
 from sartorius.data.images import list_images, read_image
+from sartorius.data.leakage import pixel_hash
 from sartorius.errors import UserError
 from sartorius.overlap import overlapping
 
@@ -152,7 +152,7 @@ def _image_findings(
     train: Mapping[str, Path], test: Mapping[str, Path], truth: Mapping[str, Cells]
 ) -> Iterator[Finding]:
     """Images that cannot be read, have another size than their rows say, or the same pixels as another."""
-    names: dict[bytes, str] = {}
+    names: dict[str, str] = {}
     for split, paths in (("train", train), ("test", test)):
         for image_id, path in paths.items():
             try:
@@ -165,7 +165,7 @@ def _image_findings(
                 text = f"{path.name} has height and width {image.shape}, but {expected_hw} in train.csv"
                 yield Finding("problem", "wrong_size", image_id, None, text)
             name = f"{split}/{path.name}"
-            twin = names.setdefault(sha256(repr(image.shape).encode() + image.tobytes()).digest(), name)
+            twin = names.setdefault(pixel_hash(image), name)
             if twin != name:
                 text = f"{name} has the same pixels as {twin}"
                 yield Finding("note", "same_image_twice", image_id, None, text)
