@@ -69,7 +69,7 @@ def binarised(
         )
     rows = np.arange(len(soft_masks))
     probabilities = soft_probabilities(soft_masks, soft_boxes_xyxy, size_hw)
-    levels = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), len(rows))
+    levels = np.full(len(rows), thresholds, dtype=np.float64)
     return averaged(probabilities, rows, rows, np.ones(len(rows)), levels, size_hw).masks
 
 
@@ -250,13 +250,13 @@ def _add_grid(
     scale = side / (boxes[row, 3] - boxes[row, 1])
     for line in range(rows):
         place = (first + line + 0.5 - boxes[row, 1]) * scale + 0.5
-        places[line] = min(int(place), side)  # rounding can take it one too far
+        places[line] = int(place) if place < side else side  # rounding can take it one too far
         parts[line] = place - places[line]
     scale = side / (boxes[row, 2] - boxes[row, 0])
     column[0] = column[side + 1] = 0.0
     for col in range(bounds[row, 0], bounds[row, 2]):
         place = (col + 0.5 - boxes[row, 0]) * scale + 0.5
-        whole = min(int(place), side)
+        whole = int(place) if place < side else side
         part = place - whole
         for line in range(side):
             value = 0.0
