@@ -40,9 +40,10 @@ def train(
 
     model_settings = load_model_settings(config, settings)
     from sartorius.data.competition import truth_csv
+    from sartorius.data.leakage import read_trained_on, refuse_leaks, write_trained_on
     from sartorius.detectron.trainer import Machines
     from sartorius.detectron.trainer import train as train_model
-    from sartorius.detectron.training_data import read_training_data
+    from sartorius.detectron.training_data import pixels_by_id, read_training_data
     from sartorius.experiment import file_sha256, open_run, run_folder, write_provenance
 
     if (fold is None) != (folds is None):
@@ -50,6 +51,10 @@ def train(
     folder = run_folder(runs, config, fold)
     open_run(folder, model_settings, resume)
     training_data = read_training_data([data, *also], model_settings.cell_types, folds, fold)
+    before = folder if resume else None if weights in (None, "random") else Path(weights)
+    seen = {} if before is None else read_trained_on(before)
+    refuse_leaks(pixels_by_id(training_data.validation), seen, f"{before}, trained before")
+    write_trained_on(folder, {**seen, **pixels_by_id(training_data.training)})
     typer.echo(
         f"{len(training_data.training)} images to train on, {len(training_data.validation)} to validate on -> {folder}"
     )

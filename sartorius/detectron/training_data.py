@@ -11,6 +11,7 @@ from sartorius.cells import Cells
 from sartorius.data.competition import image_folder, read_truth, truth_csv
 from sartorius.data.folds import read_folds, read_groups
 from sartorius.data.images import list_images, read_image
+from sartorius.data.leakage import refuse_leaks
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.errors import UserError
 from sartorius.rle import crop_from_coco
@@ -32,8 +33,8 @@ def read_training_data(
 
     data_dirs: the first folder is split by `folds`; all of the others are trained on.
     folds, fold: a folds file and the fold that is validated on; None trains on everything.
-    Raises UserError when the fold has no image, a well's images lie in two folds, or an image to validate on is in
-    another training folder too.
+    Raises UserError when the fold has no image, a well's images lie in two folds, or an image to validate on is
+    trained on too, under its own or another id.
     """
     held_out = set() if folds is None or fold is None else _ids_of_fold(folds, fold, data_dirs[0])
     images, truth = read_training_images(data_dirs[0], cell_types)
@@ -43,17 +44,22 @@ def read_training_data(
             f"{folds}: {len(absent)} images of fold {fold} are not in {data_dirs[0]}, for example {absent[0]}"
         )
     training = [image for image in images if image.image_id not in held_out]
+    validation = [image for image in images if image.image_id in held_out]
+    refuse_leaks(pixels_by_id(validation), pixels_by_id(training), str(data_dirs[0]))
     for folder in data_dirs[1:]:
         more, _ = read_training_images(folder, cell_types)
-        leaked = sorted(held_out & {image.image_id for image in more})
-        if leaked:
-            raise UserError(f"{folder}: image {leaked[0]} of validation fold {fold} must not be trained on")
+        refuse_leaks(pixels_by_id(validation), pixels_by_id(more), str(folder))
         training += more
     return TrainingData(
         training=training,
-        validation=[image for image in images if image.image_id in held_out],
+        validation=validation,
         validation_truth={name: truth[name] for name in sorted(held_out)},
     )
+
+
+def pixels_by_id(images: Iterable[TrainingImage]) -> dict[str, NDArray[np.uint8]]:
+    """The grey values of images by id."""
+    return {image.image_id: image.pixels for image in images}
 
 
 def _ids_of_fold(folds: Path, fold: int, data_dir: Path) -> set[str]:

@@ -7,6 +7,7 @@ import yaml
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.cli import main
+from sartorius.data.leakage import read_trained_on, write_trained_on
 
 pytest.importorskip("detectron2")
 
@@ -79,3 +80,18 @@ def test_a_folder_that_is_no_data_set_is_named(
     assert run(monkeypatch, "train", config, "--data", tmp_path, "--runs", tmp_path / "runs") == 2
     assert "train.csv" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_weights_that_have_seen_an_image_are_not_validated_on_it(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_tiny_data(tmp_path / "data")
+    folds = tmp_path / "folds.csv"
+    folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
+    pretrained = tmp_path / "pretrained" / "model.safetensors"
+    write_trained_on(pretrained.parent, {"renamed": data / "train" / "image0.png"})
+    split = ("--folds", folds, "--fold", 0, "--runs", tmp_path / "runs")
+    assert run(monkeypatch, "train", config, "--data", data, *split, "--weights", pretrained) == 2
+    assert "image0 (the same pixels as renamed)" in capsys.readouterr().err
+    assert run(monkeypatch, "train", config, "--data", data, *split, "--weights", "random") == 0
+    assert list(read_trained_on(tmp_path / "runs" / "tiny" / "fold0")) == ["image1", "image2", "image3"]

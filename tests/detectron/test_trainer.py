@@ -82,7 +82,7 @@ def test_a_validation_image_in_another_training_folder_is_a_leak(tmp_path: Path)
     first, second = write_tiny_data(tmp_path / "a"), write_tiny_data(tmp_path / "b")
     folds = tmp_path / "folds.csv"
     folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
-    with pytest.raises(UserError, match="image0 of validation fold 0 must not be trained on"):
+    with pytest.raises(UserError, match="1 of the 1 images to validate on are trained on: image0;"):
         read_training_data([first, second], TINY.cell_types, folds, 0)
 
 
