@@ -1,0 +1,58 @@
+"""`sartorius measure`: morphometrics of found or annotated cells."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sartorius.cli.ensembles import Json, SplitName
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("measure")(measure)
+
+
+def measure(
+    cells: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CELLS",
+            help="A folder of predictions or of any format that `sartorius data convert` reads.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Table of cells, .csv or .parquet; those of images and types are written beside it."
+        ),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the images, for intensities and for formats without the images' sizes."),
+    ] = None,
+    split: SplitName = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="Micrometres per pixel; adds columns in µm, µm² and per mm².")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure cells: one row per cell, one per image, and the distribution of each quantity per cell type."""
+    from sartorius.cli.progress import shown_progress
+    from sartorius.morphometrics import require_table_suffix, write_measurements
+    from sartorius.pipeline import choose_images
+    from sartorius.pipeline.measuring import measure_file
+
+    require_table_suffix(out)
+    paths = None if images is None else choose_images(images, split)
+    with shown_progress() as report:
+        measurements = measure_file(cells, paths, um_per_px, report=report)
+    tables = write_measurements(out, measurements)
+    rows = dict(zip(measurements._fields, map(len, measurements), strict=True))
+    if as_json:
+        files = dict(zip(measurements._fields, map(str, tables), strict=True))
+        typer.echo(json.dumps({"tables": files, "rows": rows}))
+        return
+    for path, (name, count) in zip(tables, rows.items(), strict=True):
+        typer.echo(f"{name:7} {path}  ({count} rows)")
