@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -35,12 +36,12 @@ class Step(NamedTuple):
 class MemorySteps:
     """Runs work in the largest way that fits into the memory of a device, and says each time it takes a smaller one.
 
-    device: where the network is; on a CPU one view at a time is as fast as many.
+    on_gpu: where the network is; on a CPU one view at a time is as fast as many.
     That fewer views fit at once is remembered; fewer pixels and the CPU are for one image, the next is tried in full.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.views_at_once = VIEWS_AT_ONCE if device.type == "cuda" else 1
+    def __init__(self, on_gpu: bool) -> None:
+        self.views_at_once = VIEWS_AT_ONCE if on_gpu else 1
 
     def run(self, image_id: str, views: int, work: Callable[[Step], Result]) -> Result:
         """What `work` returns for the first step whose memory it does not exceed.
@@ -48,13 +49,13 @@ class MemorySteps:
         Raises torch.cuda.OutOfMemoryError if the last step, the CPU, exceeds it as well.
         """
         steps = list(self._steps(views))
-        for step, smaller in zip(steps, steps[1:], strict=False):
+        for step, smaller in pairwise(steps):
             try:
                 return work(step)
             except torch.cuda.OutOfMemoryError:
                 pass  # what the failed attempt held is free only when its traceback is gone
             torch.cuda.empty_cache()
-            _say.warning("image %s: the GPU's memory is full; trying %s", image_id, smaller)
+            _say.warning("%s: the GPU's memory is full; trying %s", image_id, smaller)
             if not smaller.on_cpu and smaller.side == 1:
                 self.views_at_once = smaller.views_at_once
         return work(steps[-1])

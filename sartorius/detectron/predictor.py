@@ -40,7 +40,7 @@ class Predictor:
 
     def __init__(self, model: nn.Module, settings: ModelSettings, weights_sha256: str = "") -> None:
         self._model = model
-        self._memory = MemorySteps(next(model.parameters()).device)
+        self._memory = MemorySteps(on_gpu=any(parameter.is_cuda for parameter in model.parameters()))
         self.settings = settings
         self.weights_sha256 = weights_sha256
 
@@ -106,7 +106,7 @@ class Predictor:
         """
         number = {name: index for index, name in enumerate(self.settings.cell_types)}
         classes = torch.tensor([number[name] for name in cell_types.tolist()], dtype=torch.int64)
-        ((found, _),) = self._inference(image, "", [view], (boxes_xyxy, classes))
+        ((found, _),) = self._inference(image, "fused boxes", [view], (boxes_xyxy, classes))
         return views.backward_soft_masks(found.pred_masks[:, 0].numpy().astype(np.float32), view)
 
     def _inference(

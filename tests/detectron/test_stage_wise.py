@@ -104,3 +104,15 @@ def test_another_model_has_another_identity() -> None:
     second = Predictor(torch.nn.Identity(), TINY, "b" * 64)
     hashes = {StageWisePredictor({"a": one}, ensemble("a")).weights_sha256 for one in (first, second)}
     assert len(hashes) == 2
+
+
+def test_the_seconds_of_every_member_and_view_are_told_and_fewer_can_be_run() -> None:
+    flips = (ViewSettings(), ViewSettings(flip="horizontal"))
+    both = StageWisePredictor({"a": predictor(8), "b": predictor(6)}, ensemble("a", "b", views=flips))
+    both(picture(), "p", ViewSettings())
+    assert set(both.part_seconds) == {"a/none", "a/horizontal", "b/none", "b/horizontal"}
+    assert min(both.part_seconds.values()) > 0
+    one = both.narrowed(ensemble("b"))
+    alone = StageWisePredictor({"b": predictor(6)}, ensemble("b"))
+    assert one(picture(), "p", ViewSettings()).masks == alone(picture(), "p", ViewSettings()).masks
+    assert set(one.part_seconds) == {"b/none"}

@@ -6,10 +6,11 @@ from fake_predictors import JitteredTruth, small_ensemble, small_truth, written_
 
 from sartorius.cells import annotated, no_cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
+from sartorius.config.ensemble import StageWiseSettings
 from sartorius.config.fusion import MasksSettings, WbfSettings
 from sartorius.config.gains import Gains
 from sartorius.pipeline import SubmitOptions, submit
-from sartorius.pipeline.budget import ImageSeconds, estimated, fitted
+from sartorius.pipeline.budget import ImageSeconds, estimated, fitted, part_names
 from sartorius.submission import check_submission
 
 
@@ -127,6 +128,22 @@ class Clock:
         return self.now_s
 
 
+class StageWise(JitteredTruth):
+    """All models and views as one predictor that can do with fewer; each takes a second."""
+
+    def __init__(self, truth, clock, settings):
+        super().__init__(truth, "both", parts=part_names(settings))
+        self.clock, self.settings, self.part_seconds = clock, settings, {}
+
+    def narrowed(self, settings):
+        return StageWise(self.truth, self.clock, settings)
+
+    def __call__(self, image, image_id, view):
+        self.part_seconds = dict.fromkeys(part_names(self.settings), 1.0)
+        self.clock.now_s += len(self.part_seconds)
+        return super().__call__(image, image_id, view)
+
+
 class Slow(JitteredTruth):
     """A model that takes its time."""
 
@@ -149,10 +166,12 @@ def run(tmp_path, settings):
     }
     paths = written_images(tmp_path / "images", truth)
 
-    def submitted_in(budget_s, ensemble=settings, found=truth):
+    def submitted_in(budget_s, ensemble=settings, found=truth, cache=None):
         clock = Clock()
         models = {"r50": Slow(found, "r50", clock, 1), "x101": Slow(found, "x101", clock, 3)}
-        options = SubmitOptions(deadline_s=clock() + budget_s, clock=clock)
+        if ensemble.stage_wise is not None:
+            models = {"stage_wise": StageWise(found, clock, ensemble)}
+        options = SubmitOptions(cache, clock() + budget_s, clock=clock)
         submitted = submit(models, ensemble, paths, tmp_path / "submission.csv", options)
         sizes_hw = dict.fromkeys(paths, shape.size_hw)
         assert check_submission(submitted.path, sizes_hw) == []
@@ -207,3 +226,14 @@ def test_the_tuned_files_gains_decide(run, settings):
     submitted, models, _ = run(130, valued)
     assert submitted.dropped == ("view none (worth +0.0010 mAP)",)
     assert ("image19", "horizontal") in models["r50"].seen
+
+
+def test_an_ensemble_fused_inside_the_networks_is_made_smaller_too(run, settings, tmp_path):
+    whole = settings.model_copy(update={"stage_wise": StageWiseSettings(boxes=WbfSettings(min_votes=2))})
+    submitted, models, took_s = run(60, whole, cache=tmp_path / "cache")
+    assert submitted.dropped == ("view horizontal",)
+    assert set(submitted.cells.values()) == {3}
+    assert took_s <= 60
+    kept = len(models["stage_wise"].seen)
+    assert kept < 20
+    assert len(list((tmp_path / "cache" / "stage_wise" / "none").glob("*.npz"))) == kept
