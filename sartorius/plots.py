@@ -22,8 +22,10 @@ OKABE_ITO: tuple[Colour, ...] = (
     (230, 159, 0), (86, 180, 233), (240, 228, 66), (204, 121, 167), (0, 158, 115), (213, 94, 0), (0, 114, 178),
 )  # fmt: skip
 WHITE: Colour = (255, 255, 255)
-#: The image is shown darker than it is, so that light contours stand out.
-DIMMED = 0.8
+#: The image is shown with this range of grey: dark enough for light contours to stand out, wide enough to see in.
+SHOWN_BLACK, SHOWN_WHITE = 15, 190
+#: Parts of the pixels, in percent, that may become the range's ends: single bright specks do not flatten the rest.
+CLIPPED_PERCENT = 0.3
 #: Images whose longer side is at most this are enlarged twice.
 ENLARGED_UP_TO_PX = 1500
 HEADER_PX, GAP_PX, TEXT_PX = 34, 12, 17
@@ -104,8 +106,8 @@ def _panel(image: NDArray[np.uint8], cells: Cells, title: str, dashed: bool) -> 
             f"{cells.image_id}: the image has shape {image.shape}, its cells {cells.size_hw}; expected the same"
         )
     scale = _enlargement(image)
-    grey = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    canvas = np.repeat((grey * DIMMED).astype(np.uint8)[:, :, None], 3, axis=2)
+    grey = cv2.resize(_stretched(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    canvas = np.repeat(grey[:, :, None], 3, axis=2)
     colours = colours_of(cells.cell_types)
     for mask, cell_type in zip(cells.masks, cells.cell_types.tolist(), strict=True):
         for contour in contours_xy(mask, scale):
@@ -113,6 +115,14 @@ def _panel(image: NDArray[np.uint8], cells: Cells, title: str, dashed: bool) -> 
             cv2.polylines(canvas, pieces, not dashed, colours[cell_type], 1, cv2.LINE_AA)
     header = _header(canvas.shape[1], title, cells, colours)
     return np.vstack([header, canvas])
+
+
+def _stretched(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with its own range of grey spread over the range that is shown; a flat image is shown half bright."""
+    low, high = np.percentile(image, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
+    steps = np.clip((np.arange(256) - low) / max(high - low, 1), 0, 1) if high > low else np.full(256, 0.5)
+    table = np.rint(SHOWN_BLACK + steps * (SHOWN_WHITE - SHOWN_BLACK)).astype(np.uint8)
+    return np.asarray(table[image])
 
 
 def _dashes(contour: NDArray[np.int32]) -> list[NDArray[np.int32]]:
