@@ -24,7 +24,6 @@ from bench_fusion_others import (
     SUPERVISION_NMS,
     dense_path,
     ensemble_boxes_wbf,
-    has_supervision,
     peak_mb,
     supervision_masks,
 )
@@ -67,6 +66,18 @@ IMAGES_PER_TYPE = 10
 LEAST_GAIN, MOST_MB, MOST_GROWTH = 50.0, 60.0, 2.5
 
 Sources = Mapping[str, Cells]
+Others = Mapping[str, Callable[[Sources], object]]
+
+#: What is too slow to run at every size, by the number of sources that it is run with: a single source takes
+#: supervision minutes, and its memory grows with the square of the detections.
+SLOW_OTHERS: dict[int, Others] = {
+    1: {
+        SUPERVISION_NMS: lambda sources: supervision_masks(sources, "nms"),
+        SUPERVISION_MERGE: lambda sources: supervision_masks(sources, "nmm"),
+    },
+    8: {DENSE: dense_path},
+    16: {},
+}
 
 COLD_START = """
 import time
@@ -108,9 +119,12 @@ def measured(call: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def timed_rows(
-    image: str, truth: Cells, n_sources: int, with_dense: bool, rng: np.random.Generator
+    image: str, truth: Cells, n_sources: int, others: Others, rng: np.random.Generator
 ) -> list[Row]:
-    """Times and memory on one image, all relative to ensemble-boxes' weighted box fusion on the boxes alone."""
+    """Times and memory on one image, all relative to ensemble-boxes' weighted box fusion on the boxes alone.
+
+    others: slow ways to run as well, once.
+    """
     sources = simulated_sources(truth, n_sources, rng)
     calls: dict[str, tuple[Callable[[], object], int]] = {
         ENSEMBLE_WBF: (lambda: ensemble_boxes_wbf(sources), REPEATS)
@@ -120,11 +134,8 @@ def timed_rows(
             continue
         repeats = 1 if name == "nmw" else REPEATS
         calls[name] = (lambda settings=settings: submission_texts(sources, settings), repeats)
-    if has_supervision():
-        calls[SUPERVISION_NMS] = (lambda: supervision_masks(sources, "nms"), 1)
-        calls[SUPERVISION_MERGE] = (lambda: supervision_masks(sources, "nmm"), 1)
-    if with_dense:
-        calls[DENSE] = (lambda: dense_path(sources), 1)
+    for name, run in others.items():
+        calls[name] = (lambda run=run: run(sources), 1)
     submission_texts(sources, STRATEGIES["masks"])  # compiles what is not compiled yet
     rows = []
     number = f"{len(truth)} cells × {n_sources} = {sum(map(len, sources.values())):,}"
@@ -210,7 +221,7 @@ def sampled(truths: Mapping[str, Cells], rng: np.random.Generator) -> list[Cells
 
 def missed_limits(rows: list[Row]) -> list[str]:
     """What `masks` on the first image takes more of than it may."""
-    first, second = [row for row in rows if row.image == rows[0].image and row.what == "masks"]
+    _, first, second = [row for row in rows if row.image == rows[0].image and row.what == "masks"]
     dense = [row.seconds / first.seconds for row in rows if row.image == first.image and row.what == DENSE]
     limits = [
         ("slower than weighted box fusion on boxes alone", first.ratio > 1),
@@ -242,8 +253,8 @@ def main() -> int:
     rows = [
         row
         for image, truth in timed.items()
-        for count in (8, 16)
-        for row in timed_rows(image, truth, count, count == 8 and image == next(iter(timed)), rng)
+        for count, others in SLOW_OTHERS.items()
+        for row in timed_rows(image, truth, count, others if image == next(iter(timed)) else {}, rng)
     ]
     quality = [line for kind, truths in scored.items() for line in quality_lines(kind, truths, rng)]
     command = "python tools/bench_fusion.py" + (" --data DIR" if arguments.data else "")

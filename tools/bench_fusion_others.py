@@ -2,12 +2,12 @@
 
 import ctypes
 import gc
-import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import supervision
 from ensemble_boxes import nms, weighted_boxes_fusion
 from numpy.typing import NDArray
 
@@ -46,15 +46,8 @@ def dense_path(sources: Mapping[str, Cells]) -> list[str]:
     return texts
 
 
-def has_supervision() -> bool:
-    """Whether supervision can be imported."""
-    return importlib.util.find_spec("supervision") is not None
-
-
 def supervision_masks(sources: Mapping[str, Cells], how: str) -> int:
     """The number of detections that supervision's mask NMS ("nms") or merging ("nmm") leaves."""
-    import supervision
-
     rows = together(list(sources.values()))
     masks = np.array([_pasted(rows, row) >= 0.5 for row in range(len(rows))])
     found = supervision.Detections(
