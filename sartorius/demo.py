@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import sartorius
 from sartorius.cells import Cells
+from sartorius.checkout import checkout_file
 from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.data.competition import image_folder, read_truth
 from sartorius.data.images import list_images, read_image
@@ -55,21 +55,6 @@ class Demo(NamedTuple):
             "problems": [problem._asdict() for problem in self.problems],
             "score": self.score.to_json(),
         }
-
-
-def checkout_file(name: str) -> Path:
-    """A file that lies beside the package in a checkout of the repository, for example under `configs/`.
-
-    Raises UserError if the package does not run from a checkout.
-    """
-    root = Path(sartorius.__file__).resolve().parent.parent
-    path = root / name
-    if not path.is_file():
-        raise UserError(
-            f"expected {name} beside the package, but there is no {path}: the files the demo runs on come with the "
-            "repository, not with the installed package; clone it and call `uv run sartorius demo` there"
-        )
-    return path
 
 
 def run_demo(out_dir: Path, load: Loader, report: Report) -> Demo:

@@ -1,9 +1,7 @@
 """Cached predictions fused and cleaned, image by image, without torch."""
 
 import os
-import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from functools import partial
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
@@ -28,6 +26,7 @@ from sartorius.data.predictions import (
     write_manifest,
 )
 from sartorius.errors import UserError
+from sartorius.files import replaced_folder
 from sartorius.fusion import Explanation, explain, fuse
 from sartorius.pipeline.predicting import Report, no_report
 from sartorius.postprocess import clean, type_of_scores
@@ -75,7 +74,7 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
 
     Raises UserError if the image lacks the prediction of any source.
     """
-    _complete(settings, cache_root, [image_id])
+    predicted_images(settings, cache_root, [image_id])
     sources = read_sources(settings, cache_root, image_id)
     fusion = image_fusion(sources, settings)
     return explain(sources, fusion, settings.postprocess, settings.source_weights)
@@ -84,6 +83,39 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:
     """The cached cells of one image by source; raises UserError if one is missing or damaged."""
     return {name: read_cells(prediction_path(cache_root / name, image_id)) for name in settings.sources}
+
+
+def predicted_images(
+    settings: EnsembleSettings, cache_root: Path, image_ids: Collection[str] | None = None
+) -> list[str]:
+    """The cached images in ascending order, each predicted by every source; image_ids: exactly these.
+
+    Raises UserError listing what is missing, and if there is no image.
+    """
+    absent = [name for name in settings.sources if not (cache_root / name / MANIFEST).is_file()]
+    if absent:
+        there = sorted(
+            path.parent.relative_to(cache_root).as_posix() for path in cache_root.glob(f"*/*/{MANIFEST}")
+        )
+        raise UserError(
+            f"{cache_root}: expected predictions of {', '.join(settings.sources)}; missing {', '.join(absent)}, "
+            f"found {', '.join(there) or 'none'}; run `sartorius predict` with this ensemble first"
+        )
+    predicted = {name: set(list_predictions(cache_root / name)) for name in settings.sources}
+    chosen = sorted(set().union(*predicted.values()) if image_ids is None else set(image_ids))
+    if not chosen:
+        raise UserError(
+            f"{cache_root}: holds no predicted image; run `sartorius predict` with this ensemble first"
+        )
+    gaps = [
+        f"{name} of {image}" for image in chosen for name in settings.sources if image not in predicted[name]
+    ]
+    if gaps:
+        raise UserError(
+            f"{cache_root}: {len(gaps)} predictions are missing: {', '.join(gaps[:8])}{' …' if len(gaps) > 8 else ''}; "
+            "fusing fewer sources would change the scores, so run `sartorius predict` again, it goes on where it stopped"
+        )
+    return chosen
 
 
 def fuse_predictions(
@@ -104,9 +136,9 @@ def fuse_predictions(
     Raises UserError listing what is missing if an image lacks the prediction of any source, or if `out_dir` holds
     something else.
     """
-    chosen = _complete(settings, cache_root, image_ids)
+    chosen = predicted_images(settings, cache_root, image_ids)
     _refuse_foreign(out_dir)
-    with _replaced(out_dir) as folder:
+    with replaced_folder(out_dir) as folder:
         write_manifest(folder, _manifest(settings))
         work = partial(_fuse_one, settings=settings, cache_root=cache_root, folder=folder)
         with ProcessPoolExecutor(_workers(n_workers, len(chosen)), mp_context=_fresh_processes()) as pool:
@@ -138,34 +170,6 @@ def _fresh_processes() -> BaseContext:
     return context
 
 
-def _complete(settings: EnsembleSettings, cache_root: Path, image_ids: Collection[str] | None) -> list[str]:
-    """The images to fuse in ascending order, each predicted by every source."""
-    absent = [name for name in settings.sources if not (cache_root / name / MANIFEST).is_file()]
-    if absent:
-        there = sorted(
-            path.parent.relative_to(cache_root).as_posix() for path in cache_root.glob(f"*/*/{MANIFEST}")
-        )
-        raise UserError(
-            f"{cache_root}: expected predictions of {', '.join(settings.sources)}; missing {', '.join(absent)}, "
-            f"found {', '.join(there) or 'none'}; run `sartorius predict` with this ensemble first"
-        )
-    predicted = {name: set(list_predictions(cache_root / name)) for name in settings.sources}
-    chosen = sorted(set().union(*predicted.values()) if image_ids is None else set(image_ids))
-    if not chosen:
-        raise UserError(
-            f"{cache_root}: holds no predicted image; run `sartorius predict` with this ensemble first"
-        )
-    gaps = [
-        f"{name} of {image}" for image in chosen for name in settings.sources if image not in predicted[name]
-    ]
-    if gaps:
-        raise UserError(
-            f"{cache_root}: {len(gaps)} predictions are missing: {', '.join(gaps[:8])}{' …' if len(gaps) > 8 else ''}; "
-            "fusing fewer sources would change the scores, so run `sartorius predict` again, it goes on where it stopped"
-        )
-    return chosen
-
-
 def _manifest(settings: EnsembleSettings) -> PredictionManifest:
     return PredictionManifest(
         source=FUSED,
@@ -185,17 +189,3 @@ def _refuse_foreign(out_dir: Path) -> None:
         fused = (out_dir / MANIFEST).is_file() and read_manifest(out_dir).source == FUSED
         if not fused:
             raise UserError(f"{out_dir}: holds something that is no fused result; choose another folder")
-
-
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` when the block ends without an error."""
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
-        new, old = Path(name) / "new", Path(name) / "old"
-        new.mkdir()
-        yield new
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)

@@ -1,0 +1,1 @@
+"""Everything an offline Kaggle kernel needs, in one folder with the hash of every file."""
