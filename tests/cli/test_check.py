@@ -1,20 +1,15 @@
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-from sartorius.cli import main
+from command_line import run as run_command
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """The exit status of `sartorius check <arguments>`."""
-    monkeypatch.setattr(sys, "argv", ["sartorius", "check", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
+    return run_command(monkeypatch, "check", *arguments)
 
 
 @pytest.fixture

@@ -1,20 +1,10 @@
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-from sartorius.cli import main
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit status of `sartorius <arguments>`."""
-    monkeypatch.setattr(sys, "argv", ["sartorius", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
+from command_line import run
 
 
 @pytest.fixture

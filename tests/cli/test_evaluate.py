@@ -1,13 +1,12 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import run as run_command
 from drawing import cell, cells
 
 from sartorius import __version__
 from sartorius.cells import Cells, no_cells
-from sartorius.cli import main
 from sartorius.data.predictions import PredictionManifest, write_cells, write_manifest
 
 TRUTH = """\
@@ -21,10 +20,7 @@ c,1 4,8,1,astro
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """The exit status of `sartorius evaluate <arguments>`."""
-    monkeypatch.setattr(sys, "argv", ["sartorius", "evaluate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
+    return run_command(monkeypatch, "evaluate", *arguments)
 
 
 @pytest.fixture

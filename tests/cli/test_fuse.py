@@ -1,23 +1,14 @@
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from command_line import run
 from fake_predictors import small_ensemble, small_truth, two_predictors, written_images
 
-from sartorius.cli import main
 from sartorius.config import load_ensemble_settings
 from sartorius.data.predictions import read_prediction_folder
 from sartorius.pipeline import predict_images
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit status of `sartorius <arguments>`."""
-    monkeypatch.setattr(sys, "argv", ["sartorius", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture

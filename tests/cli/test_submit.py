@@ -4,19 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from command_line import run
 from fake_predictors import small_ensemble, small_truth, two_predictors, written_images
 
-from sartorius.cli import main
 from sartorius.data.predictions import list_sources
 from sartorius.submission import check_submission
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit status of `sartorius <arguments>`."""
-    monkeypatch.setattr(sys, "argv", ["sartorius", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture

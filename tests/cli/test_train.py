@@ -1,22 +1,14 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from command_line import run
 from tiny_models import TINY, write_tiny_data
 
-from sartorius.cli import main
 from sartorius.data.leakage import read_trained_on, write_trained_on
 
 pytest.importorskip("detectron2")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["sartorius", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
 
 
 @pytest.fixture
