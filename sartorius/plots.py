@@ -96,6 +96,14 @@ def contours_xy(mask: CocoRle, scale: int) -> list[NDArray[np.int32]]:
     return [contour.reshape(-1, 2).astype(np.int32) + offset for contour in found]
 
 
+def stretched(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with its own range of grey spread over the range that is shown; a flat image is shown half bright."""
+    low, high = np.percentile(image, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
+    steps = np.clip((np.arange(256) - low) / max(high - low, 1), 0, 1) if high > low else np.full(256, 0.5)
+    table = np.rint(SHOWN_BLACK + steps * (SHOWN_WHITE - SHOWN_BLACK)).astype(np.uint8)
+    return np.asarray(table[image])
+
+
 def _enlargement(image: NDArray[np.uint8]) -> int:
     return 2 if max(image.shape) <= ENLARGED_UP_TO_PX else 1
 
@@ -106,7 +114,7 @@ def _panel(image: NDArray[np.uint8], cells: Cells, title: str, dashed: bool) -> 
             f"{cells.image_id}: the image has shape {image.shape}, its cells {cells.size_hw}; expected the same"
         )
     scale = _enlargement(image)
-    grey = cv2.resize(_stretched(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    grey = cv2.resize(stretched(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     canvas = np.repeat(grey[:, :, None], 3, axis=2)
     colours = colours_of(cells.cell_types)
     for mask, cell_type in zip(cells.masks, cells.cell_types.tolist(), strict=True):
@@ -115,14 +123,6 @@ def _panel(image: NDArray[np.uint8], cells: Cells, title: str, dashed: bool) -> 
             cv2.polylines(canvas, pieces, not dashed, colours[cell_type], 1, cv2.LINE_AA)
     header = _header(canvas.shape[1], title, cells, colours)
     return np.vstack([header, canvas])
-
-
-def _stretched(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image with its own range of grey spread over the range that is shown; a flat image is shown half bright."""
-    low, high = np.percentile(image, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
-    steps = np.clip((np.arange(256) - low) / max(high - low, 1), 0, 1) if high > low else np.full(256, 0.5)
-    table = np.rint(SHOWN_BLACK + steps * (SHOWN_WHITE - SHOWN_BLACK)).astype(np.uint8)
-    return np.asarray(table[image])
 
 
 def _dashes(contour: NDArray[np.int32]) -> list[NDArray[np.int32]]:
