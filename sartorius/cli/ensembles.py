@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from sartorius.config.ensemble import EnsembleSettings
     from sartorius.pipeline import Predictor
+    from sartorius.pipeline.staleness import SourceModel
 
 EnsembleFile = Annotated[
     Path,
@@ -44,3 +45,17 @@ def loaded_predictors(ensemble: Path, settings: "EnsembleSettings", device: str)
 
     predictors: Mapping[str, Predictor] = load_predictors(ensemble, settings, device)
     return predictors
+
+
+def warn_if_stale(ensemble: Path, settings: "EnsembleSettings", models: "Mapping[str, SourceModel]") -> None:
+    """Say on stderr if the settings were tuned on other models, views or options than they are used with now."""
+    from sartorius.pipeline.staleness import stale_reasons
+
+    reasons = stale_reasons(settings, models)
+    if reasons:
+        lines = "\n".join(f"  {reason}" for reason in reasons)
+        typer.echo(
+            f"warning: {ensemble}: its settings were tuned on something else, so its thresholds may cost more than they "
+            f"gain; tune them again with `sartorius tune`:\n{lines}",
+            err=True,
+        )

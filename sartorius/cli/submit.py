@@ -17,6 +17,7 @@ from sartorius.cli.ensembles import (
     SplitName,
     loaded_predictors,
     parsed_ids,
+    warn_if_stale,
 )
 
 if TYPE_CHECKING:
@@ -60,11 +61,13 @@ def submit(
     from sartorius.cli.progress import shown_progress
     from sartorius.config import load_ensemble_settings
     from sartorius.pipeline.durations import parsed_duration_s
+    from sartorius.pipeline.staleness import models_loaded
 
     deadline_s = None if budget is None else began_s + parsed_duration_s(budget)
     settings = load_ensemble_settings(ensemble)
     paths = pipeline.choose_images(images, split, parsed_ids(ids), folds, fold)
     predictors = loaded_predictors(ensemble, settings, device)
+    warn_if_stale(ensemble, settings, models_loaded(settings, predictors))
     with shown_progress() as report:
         options = pipeline.SubmitOptions(predictions, deadline_s, report)
         submitted = pipeline.submit(predictors, settings, paths, out, options)

@@ -1,6 +1,6 @@
 """What a tuned ensemble file says about where its settings come from."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -17,7 +17,9 @@ class TunedSource(FrozenSettings):
     weights_sha256: tuple[str, ...] = Field(
         description="SHA-256 of the model's weights; several where each fold was predicted by its own model."
     )
-    model_settings_sha256: tuple[str, ...] = Field(description="SHA-256 of the model's settings, as many.")
+    inference: tuple[dict[str, Any], ...] = Field(
+        description="Settings of the model that say what it finds, one mapping for each of the weights."
+    )
     predictions_sha256: str = Field(description="SHA-256 over the cached files of all images.")
 
 

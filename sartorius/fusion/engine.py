@@ -1,7 +1,8 @@
 """`fuse`: the detections of many sources become the cells of one image."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from sartorius.fusion.detections import Detections, detections
 from sartorius.fusion.overlaps import mask_clusters, mask_nms
 from sartorius.fusion.scoring import confidences, voted_types
 from sartorius.line_runs import Ints
+from sartorius.overlap import Pairs, pairs_within
 from sartorius.soft_masks import Means, Probabilities, averaged, grid_bounds
 
 Floats = NDArray[np.float64]
@@ -78,7 +80,8 @@ def fusion_of(
     return fused_by(prepared(sources, weights), settings)
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Prepared:
     """What every fusion of one image begins with, whatever its settings.
 
     found: the N detections of all sources.
@@ -87,6 +90,11 @@ class Prepared(NamedTuple):
 
     found: Detections
     parts: list[Cells]
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The detections whose masks share pixels."""
+        return pairs_within(self.found.runs, self.found.boxes_xyxy)
 
 
 def prepared(sources: Mapping[str, Cells], weights: Mapping[str, float] | None = None) -> Prepared:
@@ -99,8 +107,8 @@ def prepared(sources: Mapping[str, Cells], weights: Mapping[str, float] | None =
 
 def fused_by(image: Prepared, settings: FusionSettings) -> Fusion:
     """The fusion of a prepared image; raises UserError if a per-type setting has no value for a cell's type."""
-    found, parts = image
-    grouped = _group(found, parts, settings)
+    found, parts = image.found, image.parts
+    grouped = _group(image, settings)
     clusters = with_votes(grouped, settings.min_votes) if isinstance(settings, ClusterSettings) else grouped
     types = voted_types(found, clusters)
     seeds = clusters.seeds
@@ -117,12 +125,13 @@ def fused_by(image: Prepared, settings: FusionSettings) -> Fusion:
     return Fusion(found, grouped, clusters, fused[order], seeds[order])
 
 
-def _group(found: Detections, parts: list[Cells], settings: FusionSettings) -> Clusters:
+def _group(image: Prepared, settings: FusionSettings) -> Clusters:
+    found = image.found
     if isinstance(settings, MasksSettings):
-        return mask_clusters(found, settings)
+        return mask_clusters(found, image.pairs, settings)
     if isinstance(settings, MaskNmsSettings):
-        return mask_nms(found, settings)
-    detected = boxes.detected_boxes(found, parts)
+        return mask_nms(found, image.pairs, settings)
+    detected = boxes.detected_boxes(found, image.parts)
     if isinstance(settings, NmsSettings):
         return boxes.box_nms(found, detected, settings)
     if isinstance(settings, SoftNmsSettings):

@@ -10,7 +10,7 @@ from sartorius.config.fusion import MaskNmsSettings, MasksSettings
 from sartorius.fusion.clusters import NONE, Clusters, grouped
 from sartorius.fusion.detections import Detections
 from sartorius.line_runs import Ints
-from sartorius.overlap import Pairs, pairs_within
+from sartorius.overlap import Pairs
 
 Floats = NDArray[np.float64]
 
@@ -23,9 +23,11 @@ class _Neighbours(NamedTuple):
     ious: Floats
 
 
-def mask_nms(found: Detections, settings: MaskNmsSettings) -> Clusters:
-    """Rows in falling order survive unless they are one cell with a better survivor, to which they then belong."""
-    pairs = pairs_within(found.runs, found.boxes_xyxy)
+def mask_nms(found: Detections, pairs: Pairs, settings: MaskNmsSettings) -> Clusters:
+    """Rows in falling order survive unless they are one cell with a better survivor, to which they then belong.
+
+    pairs: the detections whose masks share pixels.
+    """
     areas = found.areas_px
     area_a, area_b = areas[pairs.rows_a], areas[pairs.rows_b]
     ious = pairs.intersections_px / (area_a + area_b - pairs.intersections_px)
@@ -37,12 +39,12 @@ def mask_nms(found: Detections, settings: MaskNmsSettings) -> Clusters:
     return grouped(found, _grouped(near, everyone, True)[0])
 
 
-def mask_clusters(found: Detections, settings: MasksSettings) -> Clusters:
+def mask_clusters(found: Detections, pairs: Pairs, settings: MasksSettings) -> Clusters:
     """Rows in falling order begin a cell, and of each other source the row that overlaps it most joins.
 
+    pairs: the detections whose masks share pixels.
     Only rows with an IoU of at least `min_iou` with the seed join; ties go to the first.
     """
-    pairs = pairs_within(found.runs, found.boxes_xyxy)
     areas = found.areas_px
     ious = pairs.intersections_px / (areas[pairs.rows_a] + areas[pairs.rows_b] - pairs.intersections_px)
     near = _neighbours(found, pairs, ious, ious >= settings.min_iou, settings.across_types)

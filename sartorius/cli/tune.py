@@ -1,0 +1,121 @@
+"""`sartorius tune`: settings of fusion and clean-up searched on cached predictions."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sartorius.cli.ensembles import EnsembleFile, Json
+
+if TYPE_CHECKING:
+    from sartorius.config.tuned import TunedRecord, TunedScore
+
+Caches = Annotated[
+    list[Path],
+    typer.Option(
+        help="Prediction cache that `sartorius predict` filled; once for each fold that has one of its own."
+    ),
+]
+Truth = Annotated[Path, typer.Option(help="The competition's train.csv.")]
+FoldsFile = Annotated[
+    Path, typer.Option(help="File of `sartorius data folds` that the models were trained by.")
+]
+PartCount = Annotated[
+    int, typer.Option(min=2, help="Parts that the images are split into if they are all of one fold.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("tune")(tune)
+
+
+def tune(
+    ensemble: EnsembleFile,
+    predictions: Caches,
+    truth: Truth,
+    folds: FoldsFile,
+    out: Annotated[Path, typer.Option(help="The tuned ensemble file to write, for example tuned.yaml.")],
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME…",
+            help="Search only these: score_threshold, mask_threshold, fusion_iou, second_of_source, min_votes, nms, "
+            "min_area, type_rule.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=0, help="Optuna trials for each cell type and part.")] = 60,
+    parts: PartCount = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of the split into parts.")] = 0,
+    curves: Annotated[
+        Path | None,
+        typer.Option(help="Picture of the threshold curves. Default: beside the tuned file, as .png."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search the settings of an ensemble for each cell type and write a tuned ensemble file.
+
+    Each part of the images is scored with settings searched on the others: that figure, out of fold, is the one to
+    report. The file's own settings are searched on all images. A trial tries every score threshold at once.
+    """
+    from sartorius.cli.progress import shown_progress
+    from sartorius.errors import UserError
+    from sartorius.tuning.curves import draw_curves
+    from sartorius.tuning.images import Data
+    from sartorius.tuning.search import Budget
+    from sartorius.tuning.space import SEARCHED, checked_names
+    from sartorius.tuning.tuned_file import tune as tune_ensemble
+
+    if out.resolve() == ensemble.resolve():
+        raise UserError(f"{out}: expected another file than the ensemble that is tuned, which stays as it is")
+    names = SEARCHED if search is None else [part.strip() for part in search.split(",") if part.strip()]
+    budget = Budget(checked_names(names), trials, seed)
+    command = shlex.join(["sartorius", *sys.argv[1:]])
+    with shown_progress() as report:
+        tuned = tune_ensemble(
+            ensemble, Data(tuple(predictions), truth, folds), out, budget, parts, command, report
+        )
+    picture = curves or out.with_suffix(".png")
+    draw_curves(picture, tuned.objective, tuned.start, tuned.settings)
+    if as_json:
+        result = {"out": str(out), "curves": str(picture), "tuned": tuned.record.model_dump(mode="json")}
+        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        return
+    _print(tuned.record)
+    typer.echo(f"{out}: the tuned ensemble\n{picture}: its threshold curves")
+
+
+def _print(record: "TunedRecord") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Competition mAP", title_justify="left")
+    types = list(record.untuned.per_type)
+    for place, name in enumerate(("settings", "all", "95 % interval", *types)):
+        table.add_column(name, justify="right" if place else "left")
+    for name, score in (
+        ("untuned", record.untuned),
+        ("tuned, out of fold", record.out_of_fold),
+        ("tuned, on what they were searched on", record.in_fold),
+    ):
+        table.add_row(name, *_figures(score, types))
+    gain = record.gain
+    console = Console()
+    console.print(
+        f"{record.images} images in {len(record.parts)} parts: {record.parts_from}\n"
+        f"images that a model was trained on: {record.left_out} left out; known {record.trained_on}",
+        soft_wrap=True, highlight=False, markup=False,
+    )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"out of fold against untuned: {gain.difference:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}",
+        highlight=False,
+    )
+
+
+def _figures(score: "TunedScore", types: list[str]) -> list[Any]:
+    per_type = [f"{score.per_type[name]:.4f}" for name in types]
+    return [f"{score.total:.4f}", f"{score.low:.4f} to {score.high:.4f}", *per_type]

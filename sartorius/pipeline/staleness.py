@@ -1,0 +1,87 @@
+"""Whether tuned settings still are those of the models, views and options that they are used with."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.data.predictions import read_manifest
+from sartorius.pipeline.sources import Predictor
+
+#: Model settings that say what trained weights find in an image.
+INFERENCE_KEYS = (
+    "box_nms_iou", "cell_types", "detections_per_image", "detectron", "input_scale", "min_score", "normalisation",
+    "proposals_after_nms", "proposals_before_nms",
+)  # fmt: skip
+
+
+class SourceModel(NamedTuple):
+    """The model behind one source: its weights, and the settings that say what they find."""
+
+    weights_sha256: str
+    inference: Mapping[str, Any]
+
+
+def models_in_cache(settings: EnsembleSettings, cache_root: Path) -> dict[str, SourceModel]:
+    """The model of every source of the ensemble, as the manifests of its cached predictions name it."""
+    manifests = {name: read_manifest(cache_root / name) for name in settings.sources}
+    return {name: _source_model(one.weights_sha256, one.config) for name, one in manifests.items()}
+
+
+def models_loaded(settings: EnsembleSettings, predictors: Mapping[str, Predictor]) -> dict[str, SourceModel]:
+    """The model of every source of the ensemble; predictors: those of its `runs`, by member name."""
+    return {
+        f"{member.name}/{view.name}": _source_model(
+            predictors[member.name].weights_sha256, predictors[member.name].config
+        )
+        for member, view in settings.runs
+    }
+
+
+def stale_reasons(settings: EnsembleSettings, models: Mapping[str, SourceModel]) -> list[str]:
+    """What differs from what the settings were tuned on, a line each; nothing for settings that were not tuned.
+
+    models: the model of every source that the settings are about to be used with.
+    """
+    if settings.tuned is None:
+        return []
+    known = {source.source: source for source in settings.tuned.sources}
+    added, gone = sorted(set(models) - set(known)), sorted(set(known) - set(models))
+    reasons = [f"{name} was not there when they were searched" for name in added]
+    reasons += [f"{name} was there when they were searched and is not now" for name in gone]
+    for name in sorted(set(models) & set(known)):
+        model, tuned = models[name], known[name]
+        if model.weights_sha256 not in tuned.weights_sha256:
+            shas = ", ".join(f"{sha[:12]}…" for sha in tuned.weights_sha256)
+            reasons.append(
+                f"{name} has other weights now: {model.weights_sha256[:12]}…, searched with {shas}"
+            )
+        reasons += [
+            f"{name} has {key} {model.inference.get(key)!r} now, searched with {tuned.inference[0].get(key)!r}"
+            for key in INFERENCE_KEYS
+            if all(model.inference.get(key) != inference.get(key) for inference in tuned.inference)
+        ]
+    if settings.tuned.settings_sha256 != fusing_sha256(settings):
+        reasons.append("fusion, clean-up or weights of votes were changed by hand since")
+    return reasons
+
+
+def fusing_sha256(settings: EnsembleSettings) -> str:
+    """SHA-256 of all settings that turn predictions into cells; options at their defaults do not count."""
+    fusions = {"": settings.fusion, **settings.fusion_per_type}
+    values = {
+        "fusion": {
+            name: [one.method, one.model_dump(mode="json", exclude_defaults=True)]
+            for name, one in fusions.items()
+        },
+        "postprocess": settings.postprocess.model_dump(mode="json", exclude_defaults=True),
+        "weights": settings.source_weights,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _source_model(weights_sha256: str, config: Mapping[str, Any]) -> SourceModel:
+    plain = json.loads(json.dumps(dict(config)))
+    return SourceModel(weights_sha256, {key: plain[key] for key in INFERENCE_KEYS if key in plain})

@@ -1,0 +1,78 @@
+"""Which images the models of an ensemble were trained on, as far as their runs say."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.errors import UserError
+from sartorius.experiment import file_sha256
+from sartorius.pipeline.staleness import SourceModel
+
+PROVENANCE = "provenance.json"
+
+
+class TrainedOn(NamedTuple):
+    """Images that a model was trained on, and in words how that is known or for which models it is not."""
+
+    image_ids: frozenset[str]
+    origin: str
+
+
+def trained_on(
+    ensemble: Path,
+    settings: EnsembleSettings,
+    models: Sequence[Mapping[str, SourceModel]],
+    folds_csv: Path,
+    folds: Mapping[str, int],
+) -> TrainedOn:
+    """The images that any model behind the cached predictions was trained on.
+
+    models: for each cache, the model of each source. A run folder says in its `provenance.json` which fold was left
+    out of its training; a model is recognised by the SHA-256 of the weights in the ensemble's run folders, or in those
+    of the other folds beside them.
+    Raises UserError if a model was trained by another split than `folds_csv`: then no image is known to be new to it.
+    """
+    runs = {
+        sha256: run for member in settings.members for sha256, run in _runs(ensemble.parent / member.weights)
+    }
+    shas = {model.weights_sha256 for cache in models for model in cache.values()}
+    known = sorted(shas & runs.keys())
+    image_ids: set[str] = set()
+    for sha256 in known:
+        image_ids |= _training_images(runs[sha256], folds_csv, folds)
+    where = ", ".join(str(runs[sha256]) for sha256 in known)
+    unknown = sorted(sha256[:12] for sha256 in shas - runs.keys())
+    said = [f"from {where}"] if known else []
+    if unknown:
+        said.append(
+            f"for no image of the weights {', '.join(unknown)}, which have no {PROVENANCE} beside them"
+        )
+    return TrainedOn(frozenset(image_ids), "; ".join(said))
+
+
+def _runs(weights: Path) -> Iterator[tuple[str, Path]]:
+    """SHA-256 of the weights of a run, and of those of the same run's other folds, with their `provenance.json`."""
+    for file in [weights, *sorted(weights.parent.parent.glob(f"fold*/{weights.name}"))]:
+        provenance = file.parent / PROVENANCE
+        if file.is_file() and provenance.is_file():
+            yield file_sha256(file), provenance
+
+
+def _training_images(provenance: Path, folds_csv: Path, folds: Mapping[str, int]) -> set[str]:
+    try:
+        run: dict[str, Any] = json.loads(provenance.read_text(encoding="utf-8"))
+        fold, split = run["fold"], run["folds_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{provenance}: expected what `sartorius train` writes about a run: {error}"
+        ) from None
+    if fold is None:
+        return set(folds)
+    if split != file_sha256(folds_csv):
+        raise UserError(
+            f"{folds_csv}: the model of {provenance.parent} was trained by another file of folds (SHA-256 "
+            f"{str(split)[:12]}…), so no image is known to be new to it; give the folds it was trained by"
+        )
+    return {image_id for image_id, number in folds.items() if number != fold}

@@ -1,0 +1,131 @@
+"""`sartorius tune`: search, and a tuned ensemble file that says where its settings come from."""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from sartorius import __version__
+from sartorius.config import load_ensemble_settings
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.tuned import TunedGain, TunedRecord, TunedScore
+from sartorius.experiment import file_sha256
+from sartorius.files import atomic_path
+from sartorius.metrics.bootstrap import mean_interval, paired_difference
+from sartorius.pipeline.staleness import fusing_sha256
+from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report
+from sartorius.tuning.images import CachedImages, Data, read_cached_images
+from sartorius.tuning.objective import Objective
+from sartorius.tuning.search import Budget
+
+Floats = NDArray[np.float64]
+
+#: Seed of the bootstrap over images.
+BOOTSTRAP_SEED = 0
+HEADER = "# Written by `sartorius tune`: what differs from the base was searched, `tuned` says on what and how well.\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A tuned ensemble: where its file is, how it came about, and the objective it was searched with."""
+
+    path: Path
+    start: EnsembleSettings
+    settings: EnsembleSettings
+    record: TunedRecord
+    result: CrossTuned
+    objective: Objective
+
+
+def tune(
+    ensemble: Path,
+    data: Data,
+    out_yaml: Path,
+    budget: Budget,
+    n_parts: int,
+    command: str,
+    report: Report = no_report,
+) -> Tuned:
+    """`out_yaml` is the ensemble with the settings that score best on its cached predictions.
+
+    n_parts: parts that the images are split into if they are all of one fold.
+    command: what the file says it was written by.
+    Raises UserError for predictions or truth that are missing or do not fit.
+    """
+    start = load_ensemble_settings(ensemble)
+    cached = read_cached_images(ensemble, start, data, n_parts, budget.seed)
+    objective = Objective(cached.images)
+    result = cross_tuned(objective, start, cached.parts.of_image, budget, report)
+    record = _record(ensemble, start, data, cached, budget, result, command)
+    write_tuned(out_yaml, ensemble, start, result.settings, record)
+    return Tuned(out_yaml, start, result.settings, record, result, objective)
+
+
+def write_tuned(
+    path: Path, ensemble: Path, start: EnsembleSettings, settings: EnsembleSettings, record: TunedRecord
+) -> None:
+    """Write an ensemble file with `base: <ensemble>` that holds the settings and the record.
+
+    Raises UserError if the ensemble already stands on as many bases as a file may.
+    """
+    values: dict[str, Any] = {
+        "base": Path(os.path.relpath(ensemble.resolve(), path.resolve().parent)).as_posix()
+    }
+    if settings.fusion_per_type != start.fusion_per_type:
+        fusions = settings.fusion_per_type.items()
+        values["fusion_per_type"] = {name: fusion.model_dump(mode="json") for name, fusion in fusions}
+    before, after = (some.postprocess.model_dump(mode="json") for some in (start, settings))
+    cleaning = {name: after[name] for name in after if after[name] != before[name]}
+    if cleaning:
+        values["postprocess"] = cleaning
+    values["tuned"] = record.model_dump(mode="json")
+    with atomic_path(path) as temporary:
+        temporary.write_text(HEADER + yaml.safe_dump(values, sort_keys=False, width=120), encoding="utf-8")
+        load_ensemble_settings(temporary)
+
+
+def score_of(image_scores: Floats, types: Collection[str]) -> TunedScore:
+    """The mean over images with its interval, and the mean of each type; types: of each image."""
+    total = mean_interval(image_scores, np.random.default_rng(BOOTSTRAP_SEED))
+    names = np.array(list(types))
+    per_type = {str(name): float(image_scores[names == name].mean()) for name in np.unique(names)}
+    return TunedScore(total=total.value, low=total.low, high=total.high, per_type=per_type)
+
+
+def _record(
+    ensemble: Path,
+    start: EnsembleSettings,
+    data: Data,
+    cached: CachedImages,
+    budget: Budget,
+    result: CrossTuned,
+    command: str,
+) -> TunedRecord:
+    types = [image.true_type for image in cached.images]
+    gain = paired_difference(result.out_of_fold, result.untuned, np.random.default_rng(BOOTSTRAP_SEED))
+    return TunedRecord(
+        ensemble=ensemble.name,
+        command=command,
+        package_version=__version__,
+        sources=cached.sources,
+        settings_sha256=fusing_sha256(result.settings),
+        truth_sha256=file_sha256(data.truth),
+        folds_sha256=file_sha256(data.folds),
+        images=len(cached.images),
+        left_out=len(cached.left_out),
+        trained_on=cached.trained.origin,
+        parts=cached.parts.sizes,
+        parts_from=cached.parts.origin,
+        searched=budget.names,
+        trials=budget.trials,
+        seed=budget.seed,
+        untuned=score_of(result.untuned, types),
+        in_fold=score_of(result.in_fold, types),
+        out_of_fold=score_of(result.out_of_fold, types),
+        gain=TunedGain(difference=gain.difference, low=gain.low, high=gain.high),
+    )

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+
+from sartorius.config.fusion import GaussianDecay, LinearDecay, MasksSettings, NmsSettings, SoftNmsSettings
+from sartorius.errors import UserError
+from sartorius.pipeline import read_sources
+from sartorius.tuning.cross import cross_tuned
+from sartorius.tuning.objective import Objective
+from sartorius.tuning.search import SCORE_THRESHOLDS, Budget, best_settings, smoothed
+from sartorius.tuning.space import (
+    SEARCHED,
+    TypeSettings,
+    at_point,
+    checked_names,
+    distributions,
+    nearest_point,
+    of_type,
+    with_type,
+)
+from sartorius.tuning.stages import ImageStages
+
+THRESHOLDS_ONLY = Budget(("score_threshold",), 0, 0)
+
+
+def start_of(fusion):
+    return TypeSettings(fusion, score_threshold=0.5, min_area_px=70, nms_iou=1.0)
+
+
+@pytest.fixture(scope="module")
+def objective(scene):
+    return Objective(
+        [
+            ImageStages(read_sources(scene.settings, scene.cache, name), truth, scene.settings.source_weights)
+            for name, truth in scene.truth.items()
+        ]
+    )
+
+
+def test_the_best_threshold_is_the_middle_of_the_best_plateau_of_the_curve(scene, objective):
+    found = best_settings(objective, scene.settings, objective.rows, THRESHOLDS_ONLY)
+    for cell_type in ("astro", "cort", "shsy5y"):
+        curve = smoothed(objective.curves(scene.settings, cell_type, SCORE_THRESHOLDS).mean(axis=0))
+        chosen = of_type(found, cell_type).score_threshold
+        assert chosen == SCORE_THRESHOLDS[np.argmax(curve)]
+    assert found.postprocess.min_area_px == scene.settings.postprocess.min_area_px
+    assert found.fusion_per_type == {}
+
+
+def test_a_curve_is_smoothed_over_its_neighbours_and_goes_on_at_its_ends():
+    assert smoothed(np.array([0.0, 0, 5, 0, 0, 0])).tolist() == pytest.approx([1, 1, 1, 1, 1, 0])
+    assert smoothed(np.array([5.0, 0, 0, 0, 0, 0])).tolist() == pytest.approx([3, 2, 1, 0, 0, 0])
+
+
+def test_a_search_is_the_same_each_time_and_no_worse_than_its_start_where_it_searched(scene, objective):
+    budget = Budget(checked_names(SEARCHED), 4, 1)
+    found = best_settings(objective, scene.settings, objective.rows, budget)
+    assert found == best_settings(objective, scene.settings, objective.rows, budget)
+    thresholds = best_settings(objective, scene.settings, objective.rows, THRESHOLDS_ONLY)
+    assert objective.image_scores(found).mean() >= objective.image_scores(thresholds).mean() - 0.01
+
+
+def test_images_outside_of_the_search_change_nothing_in_it(scene, objective):
+    """The same images in an objective that knows no others: what is found is the same."""
+    rows = np.array([0, 2, 3, 5])
+    alone = Objective([objective.images[row] for row in rows.tolist()])
+    budget = Budget(checked_names(SEARCHED), 2, 0)
+    among = best_settings(objective, scene.settings, rows, budget)
+    assert among == best_settings(alone, scene.settings, alone.rows, budget)
+
+
+def test_each_image_is_scored_by_settings_searched_without_its_part(scene, objective):
+    parts = np.arange(len(objective.images)) % 2
+    result = cross_tuned(objective, scene.settings, parts, THRESHOLDS_ONLY)
+    for part in (0, 1):
+        own = best_settings(objective, scene.settings, np.flatnonzero(parts != part), THRESHOLDS_ONLY)
+        rows = np.flatnonzero(parts == part)
+        assert result.of_parts[part] == own
+        assert result.out_of_fold[rows].tolist() == objective.image_scores(own, rows).tolist()
+    assert result.untuned.tolist() == objective.image_scores(scene.settings).tolist()
+    assert result.in_fold.tolist() == objective.image_scores(result.settings).tolist()
+
+
+def test_one_part_leaves_nothing_to_search_on(scene, objective):
+    with pytest.raises(UserError, match="at least two parts"):
+        cross_tuned(
+            objective, scene.settings, np.zeros(len(objective.images), dtype=np.int64), THRESHOLDS_ONLY
+        )
+
+
+@pytest.mark.parametrize(
+    ("fusion", "expected"),
+    [
+        (
+            MasksSettings(),
+            ["fusion_iou", "mask_threshold", "min_area_px", "min_votes", "nms_iou", "second_of_source"],
+        ),
+        (NmsSettings(), ["fusion_iou", "min_area_px", "min_votes", "nms_iou"]),
+        (SoftNmsSettings(), ["decay_sigma", "min_area_px", "nms_iou"]),
+        (SoftNmsSettings(decay=LinearDecay()), ["fusion_iou", "min_area_px", "nms_iou"]),
+    ],
+)
+def test_a_trial_draws_what_its_strategy_has(fusion, expected):
+    assert sorted(distributions(start_of(fusion), SEARCHED, 4)) == expected
+
+
+def test_one_source_has_no_votes_to_search():
+    assert "min_votes" not in distributions(start_of(NmsSettings()), SEARCHED, 1)
+
+
+def test_a_point_changes_what_it_names_and_nothing_else():
+    start = start_of(MasksSettings(min_iou=0.3, mask_threshold={"astro": 0.4, "default": 0.5}))
+    point = {"fusion_iou": 0.45, "mask_threshold": 0.35, "min_votes": 3, "nms_iou": 0.2, "min_area_px": 90}
+    found = at_point(start, point)
+    assert found.fusion == MasksSettings(min_iou=0.45, mask_threshold=0.35, min_votes=3)
+    assert (found.score_threshold, found.min_area_px, found.nms_iou) == (0.5, 90, 0.2)
+    assert at_point(start, {}) == start
+
+
+def test_a_point_of_soft_nms_changes_its_decay():
+    assert at_point(start_of(SoftNmsSettings()), {"decay_sigma": 0.2}).fusion.decay == GaussianDecay(
+        sigma=0.2
+    )
+    linear = start_of(SoftNmsSettings(decay=LinearDecay()))
+    assert at_point(linear, {"fusion_iou": 0.2}).fusion.decay == LinearDecay(min_iou=0.2)
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [MasksSettings(min_iou=0.37), NmsSettings(), SoftNmsSettings(), SoftNmsSettings(decay=LinearDecay())],
+)
+def test_the_point_nearest_to_the_start_is_one_that_can_be_drawn(fusion):
+    drawn = distributions(start_of(fusion), SEARCHED, 4)
+    point = nearest_point(start_of(fusion), drawn)
+    assert all(drawn[name]._contains(drawn[name].to_internal_repr(value)) for name, value in point.items())
+    assert point["min_area_px"] == 75
+    if "fusion_iou" in point:
+        assert abs(point["fusion_iou"] - getattr(fusion, "min_iou", 0.4)) <= 0.025
+
+
+def test_settings_of_one_type_leave_those_of_others_alone(scene):
+    chosen = TypeSettings(MasksSettings(min_votes=2), score_threshold=0.7, min_area_px=15, nms_iou=0.3)
+    found = with_type(scene.settings, "astro", chosen)
+    assert of_type(found, "astro") == chosen
+    for other in ("cort", "shsy5y"):
+        assert of_type(found, other) == of_type(scene.settings, other)
+
+
+def test_a_name_that_cannot_be_searched_is_refused():
+    with pytest.raises(UserError, match=r"min_area.*got threshold"):
+        checked_names(["threshold", "nms"])
+    with pytest.raises(UserError, match="got none"):
+        checked_names([])
+    assert checked_names(["nms", "score_threshold"]) == ("score_threshold", "nms")

@@ -1,0 +1,212 @@
+"""A tuned file says where it comes from, is loaded like any other, and knows when it is stale."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from command_line import run
+
+from sartorius.config import load_ensemble_settings
+from sartorius.data.folds import write_folds
+from sartorius.data.predictions import read_manifest, write_manifest
+from sartorius.errors import UserError
+from sartorius.experiment import file_sha256
+from sartorius.metrics.competition import average_precision
+from sartorius.pipeline import fused_and_cleaned, read_sources
+from sartorius.pipeline.staleness import models_in_cache, stale_reasons
+from sartorius.tuning.images import Data, read_cached_images
+from sartorius.tuning.search import Budget
+from sartorius.tuning.tuned_file import tune
+
+
+def data_of(scene, **changed) -> Data:
+    return Data((scene.cache,), scene.truth_csv, scene.folds)._replace(**changed)
+
+
+@pytest.fixture(scope="module")
+def tuned(scene, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned") / "tuned.yaml"
+    budget = Budget(("score_threshold", "fusion_iou", "min_area"), 2, 0)
+    return tune(scene.ensemble, data_of(scene), out, budget, 5, "sartorius tune …")
+
+
+def test_a_tuned_file_loads_to_the_settings_that_were_found(tuned, scene):
+    loaded = load_ensemble_settings(tuned.path)
+    assert loaded.model_copy(update={"tuned": None, "members": scene.settings.members}) == tuned.settings
+    assert loaded.tuned == tuned.record
+    written = yaml.safe_load(tuned.path.read_text())
+    assert set(written) <= {"base", "fusion_per_type", "postprocess", "tuned"}
+    assert "nms_iou" not in written.get("postprocess", {})  # it was not searched
+
+
+def test_its_scores_are_those_of_the_pipeline(tuned, scene):
+    loaded = load_ensemble_settings(tuned.path)
+
+    def mean_with(settings):
+        return np.mean(
+            [
+                average_precision(
+                    fused_and_cleaned(read_sources(settings, scene.cache, name), settings), truth
+                ).mean()
+                for name, truth in scene.truth.items()
+            ]
+        )
+
+    assert tuned.record.in_fold.total == pytest.approx(mean_with(loaded), abs=1e-12)
+    assert tuned.record.untuned.total == pytest.approx(mean_with(scene.settings), abs=1e-12)
+
+
+def test_it_says_what_was_searched_on(tuned, scene):
+    record = tuned.record
+    assert (record.images, record.parts, record.parts_from) == (6, (3, 3), "folds 0, 1")
+    assert record.searched == ("score_threshold", "fusion_iou", "min_area")
+    assert record.truth_sha256 == file_sha256(scene.truth_csv)
+    assert [source.source for source in record.sources] == ["model00/none", "model01/none"]
+    assert record.sources[0].weights_sha256 == ("model00",)
+    gain = record.out_of_fold.total - record.untuned.total
+    assert record.gain.difference == pytest.approx(gain)
+
+
+def test_settings_are_not_stale_on_the_predictions_they_were_searched_on(tuned, scene):
+    settings = load_ensemble_settings(tuned.path)
+    assert stale_reasons(settings, models_in_cache(settings, scene.cache)) == []
+    assert stale_reasons(scene.settings, {}) == []
+
+
+def changed_source(models, **changes):
+    return models | {"model00/none": models["model00/none"]._replace(**changes)}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda models: changed_source(models, weights_sha256="other"), "model00/none has other weights now"),
+        (
+            lambda models: changed_source(models, inference={"min_score": 0.3}),
+            "min_score 0.3 now, searched with 0.05",
+        ),
+        (lambda models: {"model00/none": models["model00/none"]}, "model01/none was there"),
+        (
+            lambda models: models | {"model00/vertical": models["model00/none"]},
+            "model00/vertical was not there",
+        ),
+    ],
+)
+def test_another_model_or_view_makes_them_stale(tuned, scene, change, reason):
+    settings = load_ensemble_settings(tuned.path)
+    (found,) = stale_reasons(settings, change(models_in_cache(settings, scene.cache)))
+    assert reason in found
+
+
+def test_a_setting_changed_by_hand_makes_them_stale(tuned, scene):
+    settings = load_ensemble_settings(tuned.path)
+    postprocess = settings.postprocess.model_copy(update={"score_threshold": 0.123})
+    by_hand = settings.model_copy(update={"postprocess": postprocess})
+    (reason,) = stale_reasons(by_hand, models_in_cache(settings, scene.cache))
+    assert "by hand" in reason
+
+
+def test_images_of_one_fold_are_split_with_wells_kept_together(scene, tmp_path):
+    write_folds(tmp_path / "folds.csv", dict.fromkeys(scene.truth, 0))
+    data = data_of(scene, folds=tmp_path / "folds.csv")
+    cached = read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
+    assert cached.parts.sizes == (2, 2, 2)
+    assert cached.parts.origin == "fold 0 split into 3, wells kept together, seed 0"
+    assert "for no image of the weights model00" in cached.trained.origin
+
+
+@pytest.fixture
+def run_folder(scene, tmp_path) -> SimpleNamespace:
+    """The ensemble with weights in a run folder that says it was trained without fold 0."""
+    folder = tmp_path / "run" / "fold0"
+    folder.mkdir(parents=True)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"weights")
+    ensemble = shutil.copy(scene.ensemble, tmp_path / "ensemble.yaml")
+    cache = shutil.copytree(scene.cache, tmp_path / "cache")
+    for source in scene.settings.sources:
+        manifest = read_manifest(cache / source)
+        write_manifest(cache / source, manifest.model_copy(update={"weights_sha256": file_sha256(weights)}))
+
+    def says(**facts) -> Data:
+        (folder / "provenance.json").write_text(
+            json.dumps({"fold": 0, "folds_sha256": file_sha256(scene.folds)} | facts)
+        )
+        return data_of(scene, caches=(cache,))
+
+    return SimpleNamespace(ensemble=ensemble, says=says)
+
+
+def test_images_that_a_model_was_trained_on_are_left_out(scene, run_folder):
+    cached = read_cached_images(run_folder.ensemble, scene.settings, run_folder.says(), 3, 0)
+    assert cached.image_ids == tuple(sorted(scene.truth))[::2]
+    assert cached.left_out == tuple(sorted(scene.truth))[1::2]
+
+
+def test_a_model_that_was_trained_on_all_images_leaves_none_to_tune_on(scene, run_folder):
+    with pytest.raises(UserError, match="trained on each of the 6 images"):
+        read_cached_images(run_folder.ensemble, scene.settings, run_folder.says(fold=None), 3, 0)
+
+
+def test_a_model_that_was_trained_by_another_split_is_refused(scene, run_folder):
+    with pytest.raises(UserError, match="another file of folds"):
+        read_cached_images(run_folder.ensemble, scene.settings, run_folder.says(folds_sha256="0" * 64), 3, 0)
+
+
+def test_an_image_in_two_caches_is_refused(scene):
+    data = data_of(scene, caches=(scene.cache, scene.cache))
+    with pytest.raises(UserError, match="in one cache"):
+        read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
+
+
+def test_an_image_without_a_fold_is_refused(scene, tmp_path):
+    some = dict.fromkeys(sorted(scene.truth), 0)
+    write_folds(tmp_path / "folds.csv", some)
+    text = (tmp_path / "folds.csv").read_text().splitlines()
+    (tmp_path / "folds.csv").write_text("\n".join(text[:-1]) + "\n")
+    with pytest.raises(UserError, match="no fold"):
+        read_cached_images(scene.ensemble, scene.settings, data_of(scene, folds=tmp_path / "folds.csv"), 3, 0)
+
+
+def command(scene, *more):
+    return (
+        "tune", scene.ensemble, "--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds, *more
+    )  # fmt: skip
+
+
+def test_the_command_writes_file_and_curves_and_fuse_tells_a_stale_file(monkeypatch, capsys, scene, tmp_path):
+    out = tmp_path / "tuned.yaml"
+    assert run(monkeypatch, *command(scene, "--out", out, "--search", "score_threshold")) == 0
+    shown = capsys.readouterr().out
+    assert "6 images in 2 parts: folds 0, 1" in shown
+    assert "tuned, out of fold" in shown
+    assert (tmp_path / "tuned.png").read_bytes().startswith(b"\x89PNG")
+    fuse = ("fuse", out, "--predictions", scene.cache, "--out", tmp_path / "fused")
+    assert run(monkeypatch, *fuse) == 0
+    assert "warning" not in capsys.readouterr().err
+    out.write_text(out.read_text().replace("- model01", "- other"))
+    assert run(monkeypatch, *fuse) == 0
+    said = capsys.readouterr().err
+    assert f"warning: {out}: its settings were tuned on something else" in said
+    assert "model01/none has other weights now" in said
+
+
+def test_the_command_tells_its_record_as_json(monkeypatch, capsys, scene, tmp_path):
+    out = tmp_path / "tuned.yaml"
+    assert run(monkeypatch, *command(scene, "--out", out, "--search", "score_threshold", "--json")) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["out"] == str(out)
+    assert result["tuned"]["searched"] == ["score_threshold"]
+
+
+def test_the_ensemble_itself_is_never_overwritten(monkeypatch, capsys, scene):
+    assert run(monkeypatch, *command(scene, "--out", scene.ensemble)) == 2
+    assert "stays as it is" in capsys.readouterr().err
+
+
+def test_a_setting_that_does_not_exist_is_told_in_one_line(monkeypatch, capsys, scene, tmp_path):
+    assert run(monkeypatch, *command(scene, "--out", tmp_path / "x.yaml", "--search", "thresholds")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
