@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from sartorius.config import ModelSettings
-from sartorius.config.reading import merged_mapping
+from sartorius.config.reading import read_settings
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 
@@ -43,7 +43,8 @@ def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
         return
     if not resume:
         raise UserError(f"{folder}: a run is already here; go on with --resume, or move the folder away")
-    before, now = merged_mapping(config), settings.model_dump(mode="json")
+    before = read_settings(config, ModelSettings).model_dump(mode="json")  # with defaults of newer settings
+    now = settings.model_dump(mode="json")
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
         details = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in changed)

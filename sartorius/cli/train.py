@@ -41,7 +41,7 @@ def train(
     model_settings = load_model_settings(config, settings)
     from sartorius.data.competition import truth_csv
     from sartorius.data.leakage import read_trained_on, refuse_leaks, write_trained_on
-    from sartorius.detectron.trainer import Machines
+    from sartorius.detectron.processes import Machines, is_first_process
     from sartorius.detectron.trainer import train as train_model
     from sartorius.detectron.training_data import pixels_by_id, read_training_data
     from sartorius.experiment import file_sha256, open_run, run_folder, write_provenance
@@ -49,15 +49,13 @@ def train(
     if (fold is None) != (folds is None):
         raise UserError("--fold K and --folds FILE come together; make the file with `sartorius data folds`")
     folder = run_folder(runs, config, fold)
-    open_run(folder, model_settings, resume)
+    if is_first_process():
+        open_run(folder, model_settings, resume)
     training_data = read_training_data([data, *also], model_settings.cell_types, folds, fold)
     before = folder if resume else None if weights in (None, "random") else Path(weights)
     seen = {} if before is None else read_trained_on(before)
     refuse_leaks(pixels_by_id(training_data.validation), seen, f"{before}, trained before")
     write_trained_on(folder, {**seen, **pixels_by_id(training_data.training)})
-    typer.echo(
-        f"{len(training_data.training)} images to train on, {len(training_data.validation)} to validate on -> {folder}"
-    )
     facts = {
         "command": shlex.join(["sartorius", *sys.argv[1:]]),
         "seed": seed,
@@ -66,10 +64,16 @@ def train(
         "data_sha256": {str(path): file_sha256(truth_csv(path)) for path in (data, *also)},
         "folds_sha256": file_sha256(folds) if folds else None,
     }
-    write_provenance(folder, model_settings, facts)
+    if is_first_process():
+        typer.echo(
+            f"{len(training_data.training)} images to train on, {len(training_data.validation)} to validate on "
+            f"-> {folder}"
+        )
+        write_provenance(folder, model_settings, facts)
     place = Machines(gpus, machines, machine_rank, dist_url)
     exported = train_model(model_settings, training_data, folder, weights, place, seed, resume)
-    typer.echo(f"weights: {exported}")
+    if is_first_process():
+        typer.echo(f"weights: {exported}")
 
 
 def export(

@@ -34,6 +34,8 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
             )
         if self.scale_jitter[0] > self.scale_jitter[1]:
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")
+        if self.patience and not self.evaluation_period:
+            raise ValueError("patience counts evaluations during training; set evaluation_period above 0")
         unknown = sorted(self.class_weights.keys() - set(self.cell_types))
         if unknown:
             raise ValueError(f"class_weights names {unknown[0]!r}, cell_types are {list(self.cell_types)}")

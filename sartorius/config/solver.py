@@ -13,6 +13,16 @@ class SolverSettings(FrozenSettings):
 
     iterations: Count = Field(10_000, description="Optimiser steps.")
     batch_size: Count = Field(2, description="Images per step over all GPUs.")
+    accumulation: Count = Field(
+        1,
+        description="Parts that the images of a step are divided into, computed one after the other: a big batch in "
+        "the memory of a small one, with the same losses and gradients.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Number format of matrix products in training; bfloat16 needs a GPU of capability 8.0 or a CPU "
+        "with AVX512 or AMX.",
+    )
     base_lr: Positive = Field(5.0e-4, description="Learning rate after warm-up.")
     warmup_iterations: Annotated[int, Field(ge=0)] = Field(500, description="Steps of linear warm-up.")
     average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -24,6 +34,15 @@ class SolverSettings(FrozenSettings):
     step_fractions: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.7, 0.9),
         description="With `schedule: steps`: fractions of `iterations` at which the rate falls by 10.",
+    )
+    swa_checkpoints: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Last checkpoints whose mean of weights (SWA) is a candidate at the end: kept if it scores higher "
+        "than the best one, or if nothing is validated; 0 is off.",
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Evaluations in a row without a better score after which training stops early; 0 never stops.",
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(1.0e-4, description="L2 penalty.")
     clip_gradient_norm: Positive | None = Field(

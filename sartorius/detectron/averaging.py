@@ -1,11 +1,14 @@
-"""The running average of a model's weights over training (EMA), which generalises better than the last step's."""
+"""Averages of a model's weights over training, which generalise better than the last step's: EMA and SWA."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from detectron2.engine import HookBase
 from torch import Tensor, nn
+
+from sartorius.errors import UserError
 
 
 class WeightAverage:
@@ -64,3 +67,25 @@ class AverageHook(HookBase):
     def after_step(self) -> None:
         """Called by the trainer."""
         self._average.update()
+
+
+def average_last_checkpoints(folder: Path, count: int) -> dict[str, Tensor]:
+    """The mean of the weights of a run's last `count` periodic checkpoints (stochastic weight averaging).
+
+    Raises UserError when the run has kept fewer checkpoints.
+    Source: Izmailov et al. 2018. Frozen and group normalisation, which our models have, need no new statistics.
+    """
+    paths = sorted(folder.glob("model_[0-9]*.pth"))[-count:]
+    if len(paths) < count:
+        raise UserError(
+            f"{folder}: swa_checkpoints asks for the mean of {count} checkpoints, the run has {len(paths)}; "
+            "lower swa_checkpoints or checkpoint_period"
+        )
+    total: dict[str, Tensor] = {}
+    for path in paths:
+        for name, tensor in torch.load(path, map_location="cpu", weights_only=True)["model"].items():
+            value = tensor.double() if tensor.is_floating_point() else tensor
+            total[name] = total[name] + value if name in total and tensor.is_floating_point() else value
+    return {
+        name: (value / count).float() if value.is_floating_point() else value for name, value in total.items()
+    }

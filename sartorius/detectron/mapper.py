@@ -28,19 +28,18 @@ class TrainingImage:
 
 
 class TrainingMapper:
-    """Turns a `TrainingImage` into detectron2's training input; random, so each call gives another picture.
-
-    Randomness comes from numpy's global generator of the worker process, which detectron2 seeds per worker
-    from the run's seed (`worker_init_reset_seed`).
-    """
+    """Turns a `TrainingImage` into detectron2's training input; another picture for each seed."""
 
     def __init__(self, settings: ModelSettings) -> None:
         self._settings = settings
 
-    def __call__(self, image: TrainingImage) -> dict[str, Any]:
-        """The dict with `image` (3, H, W) float32, `instances` with boxes, classes and masks, and the sizes."""
+    def __call__(self, image: TrainingImage, seed: int) -> dict[str, Any]:
+        """The picture of a seed: `image` (3, H, W) float32, `instances` with boxes, classes and masks, and the sizes.
+
+        The network samples anchors and proposals by the same `seed`.
+        """
         settings = self._settings
-        rng = np.random.default_rng(np.random.randint(2**31))
+        rng = np.random.default_rng(seed)
         scale = settings.input_scale * float(np.exp(rng.uniform(*np.log(settings.scale_jitter))))
         window = _random_window(image.pixels.shape, settings.crop_px, scale, rng)
         flips = (rng.random() < 0.5, rng.random() < 0.5) if settings.flips else (False, False)
@@ -55,6 +54,7 @@ class TrainingMapper:
             pixels = _recoloured(pixels, settings.colour_jitter, rng)
         return {
             "image_id": image.image_id,
+            "seed": seed,
             "file_name": image.image_id,
             "height": height,
             "width": width,

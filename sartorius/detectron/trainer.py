@@ -3,53 +3,38 @@
 import json
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from detectron2.data import build_detection_train_loader
-from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import DefaultTrainer, hooks, launch
+from detectron2.engine import DefaultTrainer, hooks
+from detectron2.engine.train_loop import TrainerBase
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 
 from sartorius.config import ModelSettings
-from sartorius.config.ensemble import ViewSettings
-from sartorius.config.fusion import PostprocessSettings
-from sartorius.detectron.averaging import AverageHook, WeightAverage
+from sartorius.detectron.averaging import AverageHook, WeightAverage, average_last_checkpoints
+from sartorius.detectron.curves import LossTable
 from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.logs import logging_into
 from sartorius.detectron.mapper import TrainingMapper
-from sartorius.detectron.predictor import Predictor, require_device
+from sartorius.detectron.precision import require_bfloat16
+from sartorius.detectron.predictor import require_device
+from sartorius.detectron.processes import Machines, bare_model, is_first_process, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.stepping import Stepper
+from sartorius.detectron.stream import Division, PartSampler, Pictures, picture_loader
 from sartorius.detectron.training_data import TrainingData, type_repeats
-from sartorius.detectron.weights import CellCheckpointer, export
+from sartorius.detectron.validation import Judge
+from sartorius.detectron.weights import BEST, LAST_AVERAGE, CellCheckpointer, export
 from sartorius.errors import UserError
-from sartorius.files import atomic_path
-from sartorius.metrics.competition import evaluate
-from sartorius.postprocess import clean
 
-BEST = "model_best"
 #: Given in place of initial weights to start from nothing.
 RANDOM = "random"
-
-
-@dataclass(frozen=True)
-class Machines:
-    """Where a run computes; handed to detectron2's `launch`.
-
-    gpus: GPUs of this machine, 0 trains on the CPU. count, rank, url: number of machines, this one's number, and the
-    address (`tcp://host:port`, or "auto" on one machine) where they meet.
-    """
-
-    gpus: int = 0
-    count: int = 1
-    rank: int = 0
-    url: str = "auto"
 
 
 def train(
@@ -65,25 +50,26 @@ def train(
 
     initial_weights: a file, "random" for none, or None for the backbone's ImageNet weights from the model zoo.
     resume: go on from the folder's last checkpoint instead of starting anew.
-    The folder gets checkpoints, `metrics.json`, TensorBoard events, `log.txt`, the best checkpoint by validation
-    metric (the last one without validation images) and its export.
+    The folder gets checkpoints, `metrics.json`, `metrics.csv`, `curves.png`, TensorBoard events, `log.txt`, the best
+    checkpoint by validation metric (the last one without validation images) and its export.
     Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
     if not data.training:
         raise UserError("no training images are left: every image is in the validation fold")
+    if settings.patience and not data.validation:
+        raise UserError(
+            "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
+        )
     if initial_weights == RANDOM:
         _require_trainable_norm(settings)
-    require_device("cuda" if machines.gpus else "cpu")
-    launch(
-        _train_on_one,
-        machines.gpus,
-        num_machines=machines.count,
-        machine_rank=machines.rank,
-        dist_url=machines.url,
-        args=(settings, data, folder, initial_weights, machines.gpus > 0, seed, resume),
-    )
+    device = "cuda" if machines.gpus else "cpu"
+    require_device(device)
+    if settings.precision == "bfloat16":
+        require_bfloat16(torch.device(device))
+    run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
     weights = folder / "model.safetensors"
-    export(folder, weights, "float32")
+    if is_first_process():
+        export(folder, weights, "float32")
     return weights
 
 
@@ -108,7 +94,7 @@ def _train_on_one(
 ) -> None:
     """One process of a run: all of it, or what one GPU does."""
     folder.mkdir(parents=True, exist_ok=True)
-    seed_all_rng(seed + comm.get_rank())
+    seed_all_rng(seed)
     cfg = detectron_config(settings, "cuda" if on_gpu else "cpu").clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = str(folder)
@@ -124,64 +110,88 @@ class CellTrainer(DefaultTrainer):
     """detectron2's trainer with cells as data, the competition metric as judge and the best checkpoint kept."""
 
     def __init__(self, cfg: Any, settings: ModelSettings, data: TrainingData) -> None:
+        TrainerBase.__init__(self)
+        self.cfg = cfg
+        self.max_iter = cfg.SOLVER.MAX_ITER
         self._settings = settings
         self._data = data
-        super().__init__(cfg)
-
-    @classmethod
-    def build_model(cls, cfg: Any) -> torch.nn.Module:
-        """The model, without printing it."""
-        return build_model(cfg)
-
-    def build_train_loader(self, cfg: Any) -> Any:
-        """Endless random batches of the training images."""
-        images = list(self._data.training)
-        sampler = None
-        if self._settings.sampling == "types":
-            sampler = RepeatFactorTrainingSampler(torch.from_numpy(type_repeats(images)))
-        return build_detection_train_loader(
-            images,
-            sampler=sampler,
-            mapper=TrainingMapper(self._settings),
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=False,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        self._stopped = False
+        self._division = Division(
+            settings.batch_size, settings.accumulation, comm.get_world_size(), comm.get_rank()
         )
+        self._judge = Judge(settings, data, Path(cfg.OUTPUT_DIR))
+        model = build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._trainer = Stepper(shared_model(model), optimizer, settings.accumulation, settings.precision)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.register_hooks(self.build_hooks())
 
     def start(self, initial_weights: Path | str | None, resume: bool) -> None:
         """Load the last checkpoint, or the weights to start from."""
         if resume and self.checkpointer.has_checkpoint():
             self.resume_or_load(resume=True)
-            return
-        if initial_weights == RANDOM:
-            return
-        source = load_initial(
-            self._bare_model, self._settings.backbone, initial_weights and Path(initial_weights)
-        )
-        logging.getLogger("sartorius").info("starting from %s", source)
+        elif initial_weights != RANDOM:
+            source = load_initial(
+                self._bare_model, self._settings.backbone, initial_weights and Path(initial_weights)
+            )
+            logging.getLogger("sartorius").info("starting from %s", source)
+
+    def train(self) -> None:
+        """Take the steps that are left, fewer when the score no longer rises; then the mean of the last weights.
+
+        Raises UserError when the loss is no longer a number.
+        """
+        self._trainer.feed(self._pictures())
+        try:
+            self._take_steps()
+        except FloatingPointError as error:
+            raise UserError(
+                f"{str(error).splitlines()[0]} Start again with a lower base_lr ({self._settings.base_lr}) or set "
+                "clip_gradient_norm"
+            ) from None
+        if self._settings.swa_checkpoints and comm.is_main_process():
+            self._keep_average_of_last()
+
+    def _take_steps(self) -> None:
+        logging.getLogger("sartorius").info("Starting training from iteration %d", self.start_iter)
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                while self.iter < self.max_iter and not self._stopped:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.iter += 1
+            finally:
+                self.after_train()
+
+    def _pictures(self) -> Any:
+        """Endless lists of training pictures from the step on with which this run starts."""
+        images = list(self._data.training)
+        evenly = np.ones(len(images), dtype=np.float32)
+        repeats = type_repeats(images) if self._settings.sampling == "types" else evenly
+        sampler = PartSampler(repeats, self.cfg.SEED, self._division, self.start_iter)
+        pictures = Pictures(images, TrainingMapper(self._settings), self.cfg.SEED)
+        return picture_loader(pictures, sampler, self.cfg.DATALOADER.NUM_WORKERS)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """detectron2's timing, schedule and checkpoints; our averaged weights, validation and progress."""
-        period = self.cfg.TEST.EVAL_PERIOD
-        self._average = (
-            WeightAverage(self._bare_model, self._settings.average_decay)
-            if self._settings.average_decay
-            else None
-        )
+        """detectron2's timing, schedule and checkpoints; our averaged weights, validation, table and progress."""
+        folder, period = Path(self.cfg.OUTPUT_DIR), self.cfg.SOLVER.CHECKPOINT_PERIOD
+        decay = self._settings.average_decay
+        self._average = WeightAverage(self._bare_model, decay) if decay else None
         kept = {"average": self._average} if self._average else {}
-        self.checkpointer = CellCheckpointer(self.model, self.cfg.OUTPUT_DIR, trainer=self, **kept)
+        self.checkpointer = CellCheckpointer(self.model, str(folder), trainer=self, **kept)
         built: list[hooks.HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
         if self._average:
             built.append(AverageHook(self._average))
         if comm.is_main_process():
-            built.append(
-                hooks.PeriodicCheckpointer(
-                    self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3
-                )
-            )
+            keep = max(3, self._settings.swa_checkpoints)
+            built.append(hooks.PeriodicCheckpointer(self.checkpointer, period, max_to_keep=keep))
         if self._data.validation:
-            built.append(hooks.EvalHook(period, self._validate))
+            built.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._validate))
         if comm.is_main_process():
+            built.append(LossTable(folder, period))
             built.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return built
 
@@ -195,48 +205,52 @@ class CellTrainer(DefaultTrainer):
         ]
 
     def _validate(self) -> dict[str, float]:
-        """The competition metric after overlap removal on the validation images; keeps the best checkpoint."""
+        """The competition metric on the validation images; keeps the best checkpoint, and stops when told to."""
         results: dict[str, float] = {}
         if comm.is_main_process():
             with self._average.in_place() if self._average else nullcontext():
-                score = self._validation_score()
-            results = {"validation/mAP": score.total} | {
-                f"validation/mAP_{name}": value for name, value in score.per_type.items()
-            }
+                results = self._judge.scores(self._bare_model)
+            self._keep_if_best(results, self.checkpointer)
+            self._stopped = self._judge.exhausted
+        self._stopped = comm.all_gather(self._stopped)[0]
+        if self._stopped:
             logging.getLogger("sartorius").info(
-                "iteration %d: %s", self._last_iteration() + 1, json.dumps(results)
+                "stopping early: no better score in the last %d evaluations", self._settings.patience
             )
-            self._keep_best(score.total)
-        comm.synchronize()
         return results
 
-    def _validation_score(self) -> Any:
-        predictor = Predictor(self._bare_model, self._settings)
-        cleaning = PostprocessSettings(score_threshold=self._settings.validation_score)
-        found = {
-            image.image_id: clean(predictor(image.pixels, image.image_id, ViewSettings()), cleaning)
-            for image in self._data.validation
-        }
-        return evaluate(found, {name: self._data.validation_truth[name] for name in found})
+    def _keep_if_best(self, results: dict[str, float], checkpointer: CellCheckpointer) -> None:
+        iteration = self._last_iteration() + 1
+        logging.getLogger("sartorius").info("iteration %d: %s", iteration, json.dumps(results))
+        self._judge.keep_best(results["validation/mAP"], iteration, lambda: checkpointer.save(BEST))
 
-    def _keep_best(self, score: float) -> None:
-        record = Path(self.cfg.OUTPUT_DIR) / "best.json"
-        best = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"mAP": -1.0}
-        if score <= best["mAP"]:
-            return
-        self.checkpointer.save(BEST)
-        with atomic_path(record) as path:
-            facts = {"mAP": score, "iteration": self._last_iteration() + 1}
-            path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    def _keep_average_of_last(self) -> None:
+        """Write the mean of the last checkpoints, and keep it as the best one if it scores higher."""
+        folder = Path(self.cfg.OUTPUT_DIR)
+        weights = average_last_checkpoints(folder, self._settings.swa_checkpoints)
+        logging.getLogger("sartorius").info("mean of the last %d checkpoints", self._settings.swa_checkpoints)
+        self._bare_model.load_state_dict(weights)
+        plain = CellCheckpointer(self._bare_model, str(folder))
+        plain.save(LAST_AVERAGE)
+        if self._data.validation:
+            self._keep_if_best(self._judge.scores(self._bare_model), plain)
 
     @property
     def _bare_model(self) -> torch.nn.Module:
-        """The model without the wrapper that several GPUs need."""
-        return self.model.module if hasattr(self.model, "module") else self.model
+        return bare_model(self.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """The hooks' states and the last finished iteration, after which a resumed run starts."""
-        return super().state_dict() | {"iteration": self._last_iteration()}
+        """The hooks' states, the optimiser's and the last finished iteration, after which a resumed run starts."""
+        return super().state_dict() | {
+            "iteration": self._last_iteration(),
+            "optimizer": self._trainer.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint; one without the optimiser's state starts its momentum anew."""
+        super().load_state_dict(state)
+        if "optimizer" in state:
+            self._trainer.optimizer.load_state_dict(state["optimizer"])
 
     def _last_iteration(self) -> int:
         """Number of the last finished iteration, from 0; after the loop detectron2 counts one further."""

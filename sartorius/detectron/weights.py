@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 
+#: Names of checkpoints: the best by the validation metric, and the mean of the last ones (`swa_checkpoints`).
+BEST, LAST_AVERAGE = "model_best", "model_swa"
+
 DTYPES: Mapping[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
 
 #: Enough to rebuild numpy arrays, and nothing that runs code.
@@ -120,9 +123,13 @@ def export(checkpoint: Path, out: Path, dtype: str) -> None:
         save_file({key: _as_dtype(tensor, DTYPES[dtype]) for key, tensor in tensors.items()}, temporary)
 
 
+#: Which checkpoint of a run is exported: the first of these that is there.
+_EXPORTED = (f"{BEST}.pth", f"{LAST_AVERAGE}.pth", "model_final.pth")
+
+
 def _checkpoint_in(path: Path) -> Path:
     if path.is_dir():
-        found = [path / name for name in ("model_best.pth", "model_final.pth") if (path / name).is_file()]
+        found = [path / name for name in _EXPORTED if (path / name).is_file()]
         if not found:
             raise UserError(
                 f"{path}: expected model_best.pth or model_final.pth of a finished training in this folder"

@@ -35,8 +35,9 @@ def picture(settings: ModelSettings, number: int = 0) -> dict[str, Any]:
     for crop in crops:
         pixels[crop.row : crop.row + 12, crop.col : crop.col + 12] = 220
     image = TrainingImage(f"i{number}", pixels, crops, np.array([0, 1]))
-    mapped = TrainingMapper(settings.model_copy(update={"flips": False, "scale_jitter": (1.0, 1.0)}))(image)
-    return mapped | {"seed": 7 + number}
+    return TrainingMapper(settings.model_copy(update={"flips": False, "scale_jitter": (1.0, 1.0)}))(
+        image, 7 + number
+    )
 
 
 def test_dice_of_a_half_right_mask_by_hand() -> None:
@@ -163,7 +164,7 @@ def test_losses_without_any_cell_are_finite_and_reach_every_weight() -> None:
     model = build_model(detectron_config(settings, "cpu")).train()
     empty = TrainingImage("e", np.full((64, 64), 127, dtype=np.uint8), (), np.zeros(0, dtype=np.int64))
     with EventStorage():
-        total = sum(model([TrainingMapper(settings)(empty)]).values())
+        total = sum(model([TrainingMapper(settings)(empty, 0)]).values())
     total.backward()
     assert torch.isfinite(total)
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.detectron.mapper import TrainingImage
-from sartorius.detectron.trainer import Machines, train
+from sartorius.detectron.processes import Machines
+from sartorius.detectron.trainer import train
 from sartorius.detectron.training_data import TrainingData, read_training_data, type_repeats
 from sartorius.errors import UserError
 
