@@ -13,7 +13,19 @@ from sartorius import __version__
 from sartorius.cli.exits import Commands
 
 #: Modules of this package that each offer `register(app)`; they import what is heavy inside their commands.
-COMMAND_MODULES = ("demo", "data", "train", "predict", "fuse", "tune", "submit", "check", "evaluate", "measure")
+COMMAND_MODULES = (
+    "demo",
+    "data",
+    "train",
+    "predict",
+    "fuse",
+    "tune",
+    "submit",
+    "bundle",
+    "check",
+    "evaluate",
+    "measure",
+)
 
 
 def build_app() -> typer.Typer:
