@@ -15,6 +15,7 @@ from sartorius.config.per_type import FractionPerType, PixelsPerType, values_for
 from sartorius.line_runs import Ints
 from sartorius.overlap import Pairs, overlapping_within
 from sartorius.parts import without_holes, without_islands
+from sartorius.polygon_fill import filled_as_labels
 
 #: The steps of `clean` that can drop a cell, in their order.
 STEPS = ("score threshold", "minimum area", "mask NMS", "overlap removal")
@@ -142,6 +143,9 @@ def _steps(settings: PostprocessSettings) -> dict[str, Callable[[Cells], Cells]]
         "score threshold": lambda cells: sure_enough(cells, settings.score_threshold),
         "holes": lambda cells: without_holes(cells, _pixels(cells, settings.max_hole_px)),
         "islands": lambda cells: without_islands(cells, _pixels(cells, settings.min_island_px)),
+        "label fill": lambda cells: filled_as_labels(
+            cells, np.isin(cells.cell_types, settings.label_fill_types)
+        ),
         "minimum area": lambda cells: large_enough(cells, settings.min_area_px),
         "mask NMS": lambda cells: without_repeats(cells, settings.nms_iou),
         "overlap removal": lambda cells: remove_overlap(cells, _least_px(cells, settings.min_area_px)),

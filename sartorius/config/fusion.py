@@ -150,3 +150,8 @@ class PostprocessSettings(FrozenSettings):
         description="Cells whose mask overlaps a surer cell's by at least this IoU are dropped, where overlap removal "
         "would keep what the surer one leaves of them; 1 drops none.",
     )
+    label_fill_types: tuple[str, ...] = Field(
+        (),
+        description="Cell types whose outlines are filled as the competition's labels were, by a rule for convex "
+        "polygons: upward branches hollow, webs between legs filled. For models trained on mended labels.",
+    )
