@@ -20,6 +20,7 @@ COMMAND_MODULES = (
     "predict",
     "fuse",
     "tune",
+    "ablate",
     "submit",
     "bundle",
     "check",

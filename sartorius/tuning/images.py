@@ -76,8 +76,9 @@ def read_cached_images(
     models = [models_in_cache(settings, cache) for cache in data.caches]
     folds = read_folds(data.folds, read_groups(data.truth))
     trained = trained_on(ensemble, settings, models, data.folds, folds)
-    left_out = tuple(sorted(set(cache_of) & trained.image_ids))
-    chosen = tuple(sorted(set(cache_of) - trained.image_ids))
+    trained_in = dict(zip(data.caches, trained.of_caches, strict=True))
+    left_out = tuple(sorted(name for name, cache in cache_of.items() if name in trained_in[cache]))
+    chosen = tuple(sorted(set(cache_of) - set(left_out)))
     if not chosen:
         raise UserError(
             f"{', '.join(map(str, data.caches))}: a model of the ensemble was trained on each of the {len(left_out)} images; "

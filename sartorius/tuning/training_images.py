@@ -14,9 +14,9 @@ PROVENANCE = "provenance.json"
 
 
 class TrainedOn(NamedTuple):
-    """Images that a model was trained on, and in words how that is known or for which models it is not."""
+    """The images that the models behind each cache were trained on, and in words how that is known or for which not."""
 
-    image_ids: frozenset[str]
+    of_caches: tuple[frozenset[str], ...]
     origin: str
 
 
@@ -27,7 +27,7 @@ def trained_on(
     folds_csv: Path,
     folds: Mapping[str, int],
 ) -> TrainedOn:
-    """The images that any model behind the cached predictions was trained on.
+    """The images that any of the models behind each cache was trained on.
 
     models: for each cache, the model of each source. A run folder says in its `provenance.json` which fold was left
     out of its training; a model is recognised by the SHA-256 of the weights in the ensemble's run folders, or in those
@@ -39,9 +39,11 @@ def trained_on(
     }
     shas = {model.weights_sha256 for cache in models for model in cache.values()}
     known = sorted(shas & runs.keys())
-    image_ids: set[str] = set()
-    for sha256 in known:
-        image_ids |= _training_images(runs[sha256], folds_csv, folds)
+    images = {sha256: _training_images(runs[sha256], folds_csv, folds) for sha256 in known}
+    of_caches = tuple(
+        frozenset().union(*(images.get(model.weights_sha256, set()) for model in cache.values()))
+        for cache in models
+    )
     where = ", ".join(str(runs[sha256]) for sha256 in known)
     unknown = sorted(sha256[:12] for sha256 in shas - runs.keys())
     said = [f"from {where}"] if known else []
@@ -49,7 +51,7 @@ def trained_on(
         said.append(
             f"for no image of the weights {', '.join(unknown)}, which have no {PROVENANCE} beside them"
         )
-    return TrainedOn(frozenset(image_ids), "; ".join(said))
+    return TrainedOn(of_caches, "; ".join(said))
 
 
 def _runs(weights: Path) -> Iterator[tuple[str, Path]]:

@@ -1,0 +1,98 @@
+"""A folder of ablations: settings files that stand on one base and say what they change of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sartorius.config import EnsembleSettings, ModelSettings
+from sartorius.config.reading import changes_from_base
+from sartorius.config.yaml_files import CHOICE_KEYS, read_layers
+from sartorius.errors import UserError
+
+#: Leaves that say why a file exists, not what it does.
+REASONS = ("hypothesis", "note")
+
+
+class Ablation(NamedTuple):
+    """One settings file, and the leaves in which it differs from the base: before and after."""
+
+    path: Path
+    changes: dict[str, tuple[Any, Any]]
+
+    @property
+    def name(self) -> str:
+        """The file's stem."""
+        return self.path.stem
+
+
+class AblationFolder(NamedTuple):
+    """A folder's base and its files by name; of_ensembles: they are ensembles, fused from cached predictions."""
+
+    base: Path
+    files: tuple[Ablation, ...]
+    of_ensembles: bool
+
+
+def read_folder(folder: Path) -> AblationFolder:
+    """The ablations of a folder, by name.
+
+    Raises UserError if there is none, or if one stands alone or on another base than the others.
+    """
+    paths = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+    if not paths:
+        raise UserError(f"{folder}: expected a folder of ablations (*.yaml), found none there")
+    bases = {path: _base(path) for path in paths}
+    base = bases[paths[0]]
+    for path, other in bases.items():
+        if other.resolve() != base.resolve():
+            raise UserError(
+                f"{path}: stands on {other}, {paths[0].name} beside it on {base}; expected one base for the whole folder"
+            )
+    of_ensembles = any("members" in layer.mapping for layer in read_layers(base))
+    model = EnsembleSettings if of_ensembles else ModelSettings
+    files = tuple(Ablation(path, gathered(changes_from_base(path, model))) for path in paths)
+    return AblationFolder(base, files, of_ensembles)
+
+
+def gathered(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """The changed settings without reasons, each once.
+
+    What goes with the choice of another strategy is that one change, and so is a value for all cell types in place of
+    one for each.
+    """
+    chosen = {key.rpartition(".")[0] for key in changes if key.rpartition(".")[2] in CHOICE_KEYS}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key, change in changes.items():
+        parent, _, last = key.rpartition(".")
+        below_choice = parent in chosen and last not in CHOICE_KEYS
+        if key in REASONS or below_choice or parent in changes:
+            continue
+        before = {
+            other.rpartition(".")[2]: old
+            for other, (old, _) in changes.items()
+            if other.startswith(f"{key}.")
+        }
+        found[key] = (before, change[1]) if before else change
+    return found
+
+
+def shown(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """The changes in one line: `fusion.method: masks → nms`."""
+    return "; ".join(f"{key}: {_value(before)} → {_value(after)}" for key, (before, after) in changes.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return f"[{'; '.join(map(_value, value))}]"
+    return "–" if value is None or value == "" else str(value)
+
+
+def _base(path: Path) -> Path:
+    layers = read_layers(path)
+    if len(layers) < 2:
+        raise UserError(
+            f"{path}: expected an ablation with a `base:` to compare with, this file stands alone"
+        )
+    return Path(layers[1].origin)

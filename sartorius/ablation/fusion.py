@@ -1,0 +1,150 @@
+"""Ablations of ensembles: from cached predictions, each with settings searched out of fold."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from sartorius.ablation.files import Ablation, AblationFolder, shown
+from sartorius.ablation.results import Result, Table, rows_of
+from sartorius.config import EnsembleSettings, load_ensemble_settings
+from sartorius.config.yaml_files import merged, read_layers
+from sartorius.errors import UserError
+from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report, with_settings_of
+from sartorius.tuning.images import CachedImages, Data, read_cached_images
+from sartorius.tuning.objective import Objective
+from sartorius.tuning.search import Budget
+from sartorius.tuning.space import Searched
+
+#: What a file sets by itself is what it is about, and not searched.
+SEARCHED_AS: dict[str, Searched] = {
+    "fusion.min_iou": "fusion_iou",
+    "fusion.decay": "fusion_iou",
+    "fusion.mask_threshold": "mask_threshold",
+    "fusion.second_of_source": "second_of_source",
+    "fusion.min_votes": "min_votes",
+    "postprocess.nms_iou": "nms",
+    "postprocess.min_area_px": "min_area",
+    "postprocess.type_rule": "type_rule",
+    "postprocess.score_threshold": "score_threshold",
+}
+
+
+def ablate_fusion(
+    folder: AblationFolder,
+    data: Data,
+    budget: Budget,
+    n_parts: int,
+    ensemble: Path | None = None,
+    report: Report = no_report,
+) -> Table:
+    """The result of every file of the folder on the cached images.
+
+    budget: what is searched for each file; what a file sets by itself is left as it is there.
+    n_parts: parts that the images are split into if they are all of one fold.
+    ensemble: put the files' changes on this ensemble in place of the base that they name.
+    Raises UserError for predictions that are missing, and if two files would be scored on different images or parts.
+    """
+    bench = _Bench(folder, ensemble or folder.base, data, budget, n_parts)
+    results = []
+    for place, file in enumerate((None, *folder.files)):
+        results.append(bench.result(file))
+        report("ablate", place + 1, len(folder.files) + 1)
+    types = [image.true_type for image in bench.first.images]
+    return Table(rows_of(results[0], results[1:], types), len(types), bench.first.parts.origin)
+
+
+class _Bench:
+    """The images that all files of a folder are scored on; what is read or searched twice is kept."""
+
+    def __init__(self, folder: AblationFolder, base: Path, data: Data, budget: Budget, n_parts: int) -> None:
+        self._by_name = {file.name: file for file in folder.files}
+        self._base, self._data, self._budget, self._n_parts = base, data, budget, n_parts
+        self._base_settings = load_ensemble_settings(base)
+        self._images: dict[str, CachedImages] = {}
+        self._tuned: dict[str | None, CrossTuned] = {}
+        self.first = self._cached(self._base_settings)
+
+    def result(self, file: Ablation | None) -> Result:
+        """The scores of a file; None is the base."""
+        began = time.perf_counter()
+        settings = self._settings(file)
+        objective = Objective(self._cached(settings).images)
+        tuned = self._cross_tuned(file)
+        scores = tuned.out_of_fold
+        if settings.settings_of:
+            scores = np.zeros(len(scores))
+            for part, of_part in enumerate(tuned.of_parts):
+                rows = np.flatnonzero(self.first.parts.of_image == part)
+                scores[rows] = objective.image_scores(with_settings_of(settings, of_part), rows)
+            as_written = with_settings_of(settings, self._settings(self._named(settings.settings_of)))
+        else:
+            as_written = settings
+        return Result(
+            self._base.stem if file is None else file.name,
+            "" if file is None else shown(file.changes),
+            objective.image_scores(as_written),
+            scores,
+            time.perf_counter() - began,
+        )
+
+    def _cross_tuned(self, file: Ablation | None) -> CrossTuned:
+        """The search for a file, or for the one whose settings it takes."""
+        settings = self._settings(file)
+        if settings.settings_of:
+            file = self._named(settings.settings_of)
+            settings = self._settings(file)
+        name = None if file is None else file.name
+        if name not in self._tuned:
+            own = set() if file is None else {SEARCHED_AS[key] for key in _set_keys(file)}
+            names = tuple(one for one in self._budget.names if one not in own)
+            objective = Objective(self._cached(settings).images)
+            budget = self._budget._replace(names=names)
+            self._tuned[name] = cross_tuned(objective, settings, self.first.parts.of_image, budget)
+        return self._tuned[name]
+
+    def _settings(self, file: Ablation | None) -> EnsembleSettings:
+        """A file's own changes on top of the base, which may be another than it names."""
+        if file is None:
+            return self._base_settings
+        own = read_layers(file.path)[0].mapping
+        whole = merged([own, self._base_settings.model_dump(mode="json")])
+        if "fusion" in own:  # else a type with fusion settings of its own would not notice
+            whole["fusion_per_type"] = own.get("fusion_per_type", {})
+        try:
+            return EnsembleSettings.model_validate(whole)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"{file.path}: does not fit on {self._base}: {where}: {first['msg']}") from None
+
+    def _named(self, settings_of: str) -> Ablation:
+        name = Path(settings_of).stem
+        if name not in self._by_name:
+            raise UserError(
+                f"settings_of: {settings_of}: expected another file of the same folder; it has "
+                f"{', '.join(sorted(self._by_name))}"
+            )
+        return self._by_name[name]
+
+    def _cached(self, settings: EnsembleSettings) -> CachedImages:
+        key = repr(sorted(settings.source_weights.items()))
+        if key not in self._images:
+            cached = read_cached_images(self._base, settings, self._data, self._n_parts, self._budget.seed)
+            first = next(iter(self._images.values()), cached)
+            same_parts = np.array_equal(cached.parts.of_image, first.parts.of_image)
+            if cached.image_ids != first.image_ids or not same_parts:
+                raise UserError(
+                    f"{', '.join(settings.sources)}: predicted for other images than "
+                    f"{', '.join(self._base_settings.sources)}; results can be compared on the same images only"
+                )
+            self._images[key] = cached
+        return self._images[key]
+
+
+def _set_keys(file: Ablation) -> list[str]:
+    """The searchable settings that a file sets, but not those that come with another strategy of fusion."""
+    if "fusion.method" in file.changes:
+        return [key for key in SEARCHED_AS if key in file.changes and not key.startswith("fusion.")]
+    return [key for key in SEARCHED_AS if any(f"{one}.".startswith(f"{key}.") for one in file.changes)]

@@ -1,0 +1,198 @@
+"""`sartorius ablate`: a folder of ablations run, or gone on with, and told as one table."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sartorius.cli.ensembles import Device, Json
+from sartorius.cli.tune import PartCount
+from sartorius.errors import UserError
+
+if TYPE_CHECKING:
+    from sartorius.ablation.files import AblationFolder
+    from sartorius.ablation.results import Table
+    from sartorius.ablation.training import Training
+
+FUSION_TEXT = (
+    "Each line's fusion and clean-up settings were searched out of fold ({searched}; {trials} Optuna trials for each "
+    "cell type and part), those that a line is about left as it says; `as written` is without a search."
+)
+TRAINING_TEXT = (
+    "Each file was trained without one fold and scored on it, for folds {folds}; score thresholds were chosen out of "
+    "fold, `as written` is at .5. Seconds are those of training and prediction."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ablate")(ablate)
+
+
+def ablate(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of ablations, for example configs/ablations/fusion.")
+    ],
+    predictions: Annotated[
+        list[Path],
+        typer.Option(help="Prediction cache of the base's sources; once for each fold with its own."),
+    ] = (),  # type: ignore[assignment]
+    truth: Annotated[
+        Path | None, typer.Option(help="The competition's train.csv, with --predictions.")
+    ] = None,
+    folds: Annotated[Path | None, typer.Option(help="File of `sartorius data folds`.")] = None,
+    on: Annotated[
+        Path | None,
+        typer.Option(help="Ensemble file to put the changes on, in place of the files' own base."),
+    ] = None,
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Optuna trials for each cell type and part; 0 searches score thresholds only."
+        ),
+    ] = 0,
+    data: Annotated[Path | None, typer.Option(help="Competition folder, for ablations of training.")] = None,
+    fold: Annotated[
+        list[int], typer.Option(help="Folds to leave out of training in turn. Default: the first.")
+    ] = (),  # type: ignore[assignment]
+    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    device: Device = "cpu",
+    train: Annotated[
+        str, typer.Option(metavar="OPTIONS", help="Passed on to `sartorius train`, for example '--gpus 1'.")
+    ] = "",
+    parts: PartCount = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of the split into parts.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what each file changes, and what would be run.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Page to write the table into, for example configs/README.md.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a folder of settings files against the one they stand on.
+
+    Ensembles are fused from --predictions and need --truth and --folds. Models are trained, predicted and scored, and
+    need --data and --folds; a run that is there is taken or gone on with.
+    """
+    from sartorius.ablation.files import read_folder
+
+    ablations = read_folder(folder)
+    if ablations.of_ensembles:
+        if dry_run:
+            _show_changes(ablations)
+            return
+        if not predictions or truth is None or folds is None:
+            raise UserError(
+                f"{folder}: ablations of ensembles need --predictions DIR, --truth CSV and --folds CSV"
+            )
+        table = _of_fusion(ablations, tuple(predictions), truth, folds, on, (trials, parts, seed))
+        text = FUSION_TEXT.format(searched=", ".join(_searched(trials)), trials=trials)
+    else:
+        if data is None or folds is None:
+            raise UserError(f"{folder}: ablations of training need --data DIR and --folds CSV")
+        from sartorius.ablation.training import Training
+
+        training = Training(data, folds, tuple(fold or [0]), runs, device, tuple(shlex.split(train)))
+        if dry_run:
+            _show_changes(ablations, training)
+            return
+        table = _of_training(ablations, training, parts)
+        text = TRAINING_TEXT.format(folds=", ".join(map(str, training.folds)))
+    _tell(folder, table, text, out, as_json)
+
+
+def _of_fusion(
+    ablations: "AblationFolder",
+    predictions: tuple[Path, ...],
+    truth: Path,
+    folds: Path,
+    on: Path | None,
+    search: tuple[int, int, int],
+) -> "Table":
+    from sartorius.ablation.fusion import ablate_fusion
+    from sartorius.cli.progress import shown_progress
+    from sartorius.tuning.images import Data
+    from sartorius.tuning.search import Budget
+    from sartorius.tuning.space import checked_names
+
+    trials, parts, seed = search
+    budget = Budget(checked_names(_searched(trials)), trials, seed)
+    with shown_progress() as report:
+        return ablate_fusion(ablations, Data(predictions, truth, folds), budget, parts, on, report)
+
+
+def _searched(trials: int) -> Sequence[str]:
+    """Score thresholds alone cost a second for each file; a rule for types would cost a minute and gains nothing."""
+    from sartorius.tuning.space import SEARCHED
+
+    return [name for name in SEARCHED if name != "type_rule"] if trials else ["score_threshold"]
+
+
+def _of_training(ablations: "AblationFolder", training: "Training", parts: int) -> "Table":
+    from sartorius.ablation.training import ablate_training
+    from sartorius.cli.progress import shown_progress
+
+    with shown_progress() as report:
+        return ablate_training(ablations, training, parts, _run, report)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Run another command of this program in a process of its own, so that what it held on a GPU is free again."""
+    typer.echo(f"sartorius {shlex.join(arguments)}", err=True)
+    done = subprocess.run([sys.executable, "-m", "sartorius", *arguments], stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise UserError(
+            f"sartorius {shlex.join(arguments)}: ended with status {done.returncode}, see above; once that is mended "
+            "run the same command again, finished runs are kept"
+        )
+
+
+def _show_changes(ablations: "AblationFolder", training: "Training | None" = None) -> None:
+    from sartorius.ablation.files import shown
+    from sartorius.ablation.training import steps_to_do
+
+    typer.echo(f"base: {ablations.base}")
+    for path, changes in (
+        (ablations.base, ""),
+        *((file.path, shown(file.changes)) for file in ablations.files),
+    ):
+        if changes:
+            typer.echo(f"{path.stem}: {changes}")
+        for step in steps_to_do(path, training) if training else ():
+            typer.echo(f"  sartorius {shlex.join(step.arguments)}")
+
+
+def _tell(folder: Path, table: "Table", text: str, out: Path | None, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    from sartorius.ablation.table import difference_text, section, write_section
+
+    command = shlex.join(["sartorius", *sys.argv[1:]])
+    if out is not None:
+        explanation = [f"`{command}`", f"{table.images} images, {table.parts}. {text}"]
+        name = f"ablations/{folder.resolve().name}"
+        write_section(out, name, section(f"{folder.resolve().name.capitalize()}", explanation, table.rows))
+    if as_json:
+        result = {"images": table.images, "parts": table.parts, "command": command}
+        typer.echo(
+            json.dumps(result | {"rows": [row.to_json() for row in table.rows]}, indent=2, ensure_ascii=False)
+        )
+        return
+    shown = RichTable(title=f"{table.images} images, {table.parts}", title_justify="left")
+    for place, heading in enumerate(("what", "mAP out of fold", "difference to base", "as written", "s")):
+        shown.add_column(heading, justify="right" if place else "left")
+    for row in table.rows:
+        difference = "" if row.difference is None else difference_text(row.difference)
+        shown.add_row(
+            row.name, f"{row.total.value:.4f}", difference, f"{row.as_written:.4f}", f"{row.seconds:.0f}"
+        )
+    Console().print(shown)
+    if out is not None:
+        typer.echo(f"{out}: the table")

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from sartorius.ablation.files import gathered, read_folder, shown
+from sartorius.errors import UserError
+
+
+def written(folder: Path, **files: str) -> Path:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+BASE = "members: [{name: a, model: a.yaml, weights: a.pth}]\nfusion: {method: masks}\n"
+
+
+def test_a_folder_tells_its_base_and_what_each_file_changes(tmp_path):
+    (tmp_path / "base.yaml").write_text(BASE)
+    folder = written(
+        tmp_path / "fusion",
+        votes="base: ../base.yaml\nnote: Why.\nfusion: {min_votes: 2}\n",
+        area="base: ../base.yaml\npostprocess: {min_area_px: 9}\n",
+    )
+    found = read_folder(folder)
+    assert (found.base.resolve(), found.of_ensembles) == (tmp_path / "base.yaml", True)
+    assert [(file.name, shown(file.changes)) for file in found.files] == [
+        ("area", "postprocess.min_area_px: 0 → 9"),
+        ("votes", "fusion.min_votes: 1 → 2"),
+    ]
+
+
+def test_models_are_told_from_ensembles(tmp_path):
+    (tmp_path / "base.yaml").write_text("backbone: r50\n")
+    folder = written(tmp_path / "training", a="base: ../base.yaml\nbatch_size: 4\n")
+    assert not read_folder(folder).of_ensembles
+
+
+def test_files_on_different_bases_are_refused(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(BASE)
+    folder = written(tmp_path / "fusion", a="base: ../one.yaml\n", b="base: ../two.yaml\n")
+    with pytest.raises(UserError, match="one base for the whole folder"):
+        read_folder(folder)
+
+
+def test_a_file_without_a_base_is_refused(tmp_path):
+    with pytest.raises(UserError, match="stands alone"):
+        read_folder(written(tmp_path / "fusion", a=BASE))
+
+
+def test_a_folder_without_files_is_refused(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="found none there"):
+            read_folder(folder)
+
+
+def test_options_that_come_with_another_strategy_are_one_change():
+    changes = {"fusion.method": ("masks", "nms"), "fusion.min_iou": (0.5, 0.4), "note": ("", "Why.")}
+    assert gathered(changes) == {"fusion.method": ("masks", "nms")}
+
+
+def test_one_value_in_place_of_one_for_each_type_is_one_change():
+    changes = {"score.astro": (0.4, None), "score.cort": (0.6, None), "score": (None, 0.5)}
+    assert shown(gathered(changes)) == "score: astro 0.4, cort 0.6 → 0.5"
+
+
+def test_a_value_for_one_type_is_shown_by_its_name():
+    assert shown(gathered({"score.astro": (0.4, 0.5)})) == "score.astro: 0.4 → 0.5"

@@ -1,0 +1,149 @@
+"""Ablations of ensembles, from a cache: every row scored on the same images by settings searched on others."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import run
+
+from sartorius.ablation.files import read_folder
+from sartorius.ablation.fusion import ablate_fusion
+from sartorius.errors import UserError
+from sartorius.metrics.bootstrap import paired_difference
+from sartorius.pipeline import read_sources
+from sartorius.tuning.cross import cross_tuned
+from sartorius.tuning.images import Data
+from sartorius.tuning.objective import Objective
+from sartorius.tuning.search import Budget
+from sartorius.tuning.stages import ImageStages
+
+THRESHOLDS = Budget(("score_threshold",), 0, 0)
+
+
+@pytest.fixture(scope="module")
+def folder(scene):
+    where = scene.folder / "fusion"
+    where.mkdir()
+    files = {
+        "nms": "fusion: {method: nms}",
+        "one_model": "members: [{name: model00, model: model.yaml, weights: run/fold0/model.safetensors}]",
+        "not_tuned": "settings_of: one_model.yaml",
+        "fixed": "postprocess: {score_threshold: 0.05}",
+    }
+    for name, text in files.items():
+        (where / f"{name}.yaml").write_text(f"base: ../ensemble.yaml\nnote: Why.\n{text}\n")
+    return where
+
+
+@pytest.fixture(scope="module")
+def data(scene):
+    return Data((scene.cache,), scene.truth_csv, scene.folds)
+
+
+@pytest.fixture(scope="module")
+def rows(folder, data):
+    table = ablate_fusion(read_folder(folder), data, THRESHOLDS, 5)
+    assert (table.images, table.parts) == (6, "folds 0, 1")
+    assert table.rows[0].name == "ensemble"
+    return {row.name: row for row in table.rows}
+
+
+def cross(scene, settings):
+    images = [
+        ImageStages(read_sources(settings, scene.cache, name), truth, settings.source_weights)
+        for name, truth in sorted(scene.truth.items())
+    ]
+    objective = Objective(images)
+    parts = np.arange(6) % 2
+    return objective, cross_tuned(objective, settings, parts, THRESHOLDS)
+
+
+def test_the_base_comes_first_and_the_others_by_their_score(rows):
+    totals = [row.total.value for row in list(rows.values())[1:]]
+    assert totals == sorted(totals, reverse=True)
+
+
+def test_a_row_is_the_score_out_of_fold_and_its_paired_difference_to_the_base(scene, rows):
+    base = cross(scene, scene.settings)[1].out_of_fold
+    nms = scene.settings.model_copy(
+        update={"fusion": type(read_nms())(), "postprocess": scene.settings.postprocess}
+    )
+    own = cross(scene, nms)[1].out_of_fold
+    assert rows["nms"].total.value == pytest.approx(own.mean())
+    assert rows["ensemble"].total.value == pytest.approx(base.mean())
+    assert rows["nms"].difference == paired_difference(own, base, np.random.default_rng(0))
+    assert rows["nms"].changes == "fusion.method: masks → nms"
+
+
+def read_nms():
+    from sartorius.config.fusion import NmsSettings
+
+    return NmsSettings()
+
+
+def test_settings_of_another_file_are_taken_part_by_part_and_not_searched_again(scene, rows):
+    one = scene.settings.model_copy(update={"members": scene.settings.members[:1]})
+    of_parts = cross(scene, one)[1].of_parts
+    objective, _ = cross(scene, scene.settings)
+    scores = np.zeros(6)
+    for part, found in enumerate(of_parts):
+        here = np.flatnonzero(np.arange(6) % 2 == part)
+        both = scene.settings.model_copy(update={"fusion": found.fusion, "postprocess": found.postprocess})
+        scores[here] = objective.image_scores(both, here)
+    assert rows["not_tuned"].total.value == pytest.approx(scores.mean())
+
+
+def test_what_a_file_is_about_is_not_searched(rows):
+    assert rows["fixed"].total.value == pytest.approx(rows["fixed"].as_written)
+    assert rows["ensemble"].total.value != pytest.approx(rows["ensemble"].as_written)
+
+
+def test_a_file_that_needs_predictions_that_are_not_there_says_so(folder, data):
+    extra = folder / "more_views.yaml"
+    extra.write_text("base: ../ensemble.yaml\nviews: [{flip: none}, {flip: vertical}]\n")
+    try:
+        with pytest.raises(UserError, match="missing model00/vertical"):
+            ablate_fusion(read_folder(folder), data, THRESHOLDS, 5)
+    finally:
+        extra.unlink()
+
+
+def test_changes_that_do_not_fit_on_another_ensemble_are_refused(scene, folder, data):
+    other = scene.folder / "other.yaml"
+    other.write_text("base: ensemble.yaml\nfusion: {method: nms}\n")
+    only = scene.folder / "only"
+    only.mkdir()
+    (only / "keep.yaml").write_text("base: ../ensemble.yaml\nfusion: {second_of_source: drop}\n")
+    with pytest.raises(UserError, match="does not fit on"):
+        ablate_fusion(read_folder(only), data, THRESHOLDS, 5, ensemble=other)
+
+
+def test_the_command_writes_the_table_between_its_markers(monkeypatch, capsys, scene, folder, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("# Mine\n")
+    given = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds)
+    for _ in range(2):
+        assert run(monkeypatch, "ablate", folder, *given, "--out", page) == 0
+    text = page.read_text()
+    assert text.startswith("# Mine\n")
+    assert text.count("<!-- ablations/fusion: begin -->") == text.count("## Fusion") == 1
+    assert "| nms | fusion.method: masks → nms | 0." in text
+    assert "mAP out of fold" in capsys.readouterr().out
+
+
+def test_the_command_tells_its_rows_as_json(monkeypatch, capsys, scene, folder):
+    given = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds)
+    assert run(monkeypatch, "ablate", folder, *given, "--json", "--trials", 2) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["difference"] is None
+    assert set(rows[1]["difference"]) == {"difference", "low", "high", "share_better"}
+
+
+def test_a_dry_run_shows_the_leaves_that_differ_and_reads_no_prediction(monkeypatch, capsys, folder):
+    assert run(monkeypatch, "ablate", folder, "--dry-run") == 0
+    assert "fixed: postprocess.score_threshold: 0.5 → 0.05\n" in capsys.readouterr().out
+
+
+def test_missing_options_are_told_in_one_line(monkeypatch, capsys, folder):
+    assert run(monkeypatch, "ablate", folder) == 2
+    assert "need --predictions DIR, --truth CSV and --folds CSV" in capsys.readouterr().err

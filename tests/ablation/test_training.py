@@ -1,0 +1,122 @@
+"""Ablations of models, with a trainer and a predictor that only pretend."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from command_line import run as run_command
+from tuning_scene import simulated
+
+from sartorius.ablation.files import read_folder
+from sartorius.ablation.training import Training, ablate_training, steps_to_do
+from sartorius.data.folds import read_folds
+from sartorius.data.predictions import PredictionManifest, prediction_path, write_cells, write_manifest
+from sartorius.errors import UserError
+from sartorius.experiment import file_sha256
+
+
+@pytest.fixture
+def setting(scene, tmp_path) -> SimpleNamespace:
+    """A base and one ablation of it, and a runner that trains and predicts without a model."""
+    (tmp_path / "base.yaml").write_text("backbone: r50\n")
+    folder = tmp_path / "training"
+    folder.mkdir()
+    (folder / "four.yaml").write_text("base: ../base.yaml\nbatch_size: 4\n")
+    training = Training(
+        scene.truth_csv.parent, scene.folds, (0, 1), tmp_path / "runs", "cpu", ("--gpus", "1")
+    )
+    ran: list[tuple[str, ...]] = []
+
+    def run(arguments) -> None:
+        ran.append(tuple(arguments))
+        options = dict(zip(arguments[2::2], arguments[3::2], strict=False))
+        if arguments[0] == "train":
+            where = tmp_path / "runs" / Path(arguments[1]).stem / f"fold{options['--fold']}"
+            where.mkdir(parents=True, exist_ok=True)
+            (where / "model.safetensors").write_text(f"{arguments[1]} {options['--fold']}")
+            facts = {"fold": int(options["--fold"]), "folds_sha256": file_sha256(scene.folds)}
+            (where / "provenance.json").write_text(json.dumps(facts))
+        else:
+            where = Path(arguments[1]).parent
+            name = where.parent.name
+            source = Path(options["--out"]) / name / "none"
+            write_manifest(
+                source,
+                PredictionManifest(
+                    source=f"{name}/none",
+                    package_version="0",
+                    weights_sha256=file_sha256(where / "model.safetensors"),
+                ),
+            )
+            folds = read_folds(scene.folds)
+            for number, (image_id, truth) in enumerate(scene.truth.items()):
+                if folds[image_id] == int(options["--fold"]):
+                    found = simulated(truth, 2, number)
+                    write_cells(prediction_path(source, image_id), found[f"model0{int(name == 'four')}/none"])
+
+    return SimpleNamespace(folder=folder, training=training, run=run, ran=ran, runs=tmp_path / "runs")
+
+
+def test_every_file_and_the_base_are_trained_and_predicted_for_each_fold(setting):
+    table = ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+    assert [command[0] for command in setting.ran] == ["train", "predict"] * 4
+    assert setting.ran[0][-4:] == ("--runs", str(setting.runs), "--gpus", "1")
+    assert [row.name for row in table.rows] == ["base", "four"]
+    assert table.rows[1].changes == "batch_size: 2 → 4"
+    assert (table.images, table.parts) == (6, "folds 0, 1")
+    assert table.rows[1].difference is not None
+
+
+def test_what_is_done_is_not_done_again(setting):
+    first = ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+    setting.ran.clear()
+    assert ablate_training(read_folder(setting.folder), setting.training, 5, setting.run) == first
+    assert setting.ran == []
+    assert steps_to_do(setting.folder / "four.yaml", setting.training) == []
+
+
+def test_a_run_that_was_interrupted_goes_on(setting):
+    run = setting.runs / "four" / "fold1"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("")
+    steps = steps_to_do(setting.folder / "four.yaml", setting.training)
+    assert [(step.name, "--resume" in step.arguments) for step in steps] == [
+        ("train", False),
+        ("predict", False),
+        ("train", True),
+        ("predict", False),
+    ]
+
+
+def test_runs_with_different_splits_are_refused(setting):
+    ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+    path = setting.runs / "four" / "fold0" / "provenance.json"
+    path.write_text(json.dumps({"fold": 0, "folds_sha256": "0" * 64}))
+    with pytest.raises(UserError, match="another file of folds"):
+        ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+
+
+def test_a_step_that_fails_ends_the_whole(setting):
+    def fails(arguments) -> None:
+        raise UserError("no memory")
+
+    with pytest.raises(UserError, match="no memory"):
+        ablate_training(read_folder(setting.folder), setting.training, 5, fails)
+    assert not list(setting.runs.rglob("seconds.json"))
+
+
+def test_a_dry_run_shows_changes_and_commands(monkeypatch, capsys, setting):
+    given = ("--data", setting.training.data, "--folds", setting.training.folds_csv, "--fold", 1)
+    assert (
+        run_command(monkeypatch, "ablate", setting.folder, *given, "--dry-run", "--runs", setting.runs) == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert "four: batch_size: 2 → 4" in lines
+    assert sum(line.startswith("  sartorius train ") for line in lines) == 2
+    assert not setting.runs.exists()
+
+
+def test_missing_options_are_told_in_one_line(monkeypatch, capsys, setting):
+    assert run_command(monkeypatch, "ablate", setting.folder) == 2
+    assert "need --data DIR and --folds CSV" in capsys.readouterr().err
