@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sartorius.cli import pseudo
+
 if TYPE_CHECKING:
     from sartorius.data.check import DataCheck
     from sartorius.data.folds import FoldCount
@@ -23,6 +25,7 @@ def register(app: typer.Typer) -> None:
     data.command("check")(check)
     data.command("folds")(folds)
     data.command("synthesize")(synthesize)
+    pseudo.register(data)
     app.add_typer(data, name="data")
 
 

@@ -1,0 +1,116 @@
+"""Pseudo labels: what an ensemble is sure of in images that nobody has annotated, as a data set to train on."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from sartorius.cells import Cells
+from sartorius.config.per_type import FractionPerType, PixelsPerType, value_for
+from sartorius.data.competition import TRUTH_COLUMNS
+from sartorius.data.leakage import leaks
+from sartorius.errors import UserError
+from sartorius.files import atomic_path, replaced_folder
+from sartorius.postprocess import sure_enough, voted_type
+from sartorius.rle import kaggles_from_cocos
+
+#: Lies beside the `train.csv` of pseudo labels and says how they were made.
+PSEUDO_JSON = "pseudo.json"
+
+
+class PseudoLabel(NamedTuple):
+    """The cells of one image that are believed, its cell type, and their mean score."""
+
+    cells: Cells
+    cell_type: str
+    confidence: float
+
+
+def choose_pseudo_labels(
+    found: Mapping[str, Cells],
+    min_score: FractionPerType,
+    min_confidence: FractionPerType,
+    most_images: PixelsPerType,
+) -> dict[str, PseudoLabel]:
+    """The images that are labelled surely enough, by id, at most so many of each type: the surest ones.
+
+    found: fused and cleaned cells of each image. An image's type is the voted one of its cells.
+    min_score: cells below it are left out. min_confidence: images whose other cells have a lower mean score are left
+    out, and images without any. most_images: images kept per type. Ties go to the lower id.
+    """
+    labels: dict[str, PseudoLabel] = {}
+    for image_id, cells in found.items():
+        believed = sure_enough(cells, min_score)
+        cell_type = voted_type(believed)
+        if cell_type is None:
+            continue
+        confidence = float(believed.scores.mean())
+        if confidence >= value_for(min_confidence, cell_type):
+            labels[image_id] = PseudoLabel(believed, cell_type, confidence)
+    kept: dict[str, PseudoLabel] = {}
+    for cell_type in sorted({label.cell_type for label in labels.values()}):
+        own = [(-label.confidence, name) for name, label in labels.items() if label.cell_type == cell_type]
+        kept |= {name: labels[name] for _, name in sorted(own)[: int(value_for(most_images, cell_type))]}
+    return dict(sorted(kept.items()))
+
+
+def annotated_twins(images: Mapping[str, Path], annotated: Mapping[str, Path]) -> set[str]:
+    """The ids of `images` that are among `annotated`, under their own id or by their pixels under another one."""
+    return {leak.validation_id for leak in leaks(images, annotated)}
+
+
+def write_pseudo_data(
+    labels: Mapping[str, PseudoLabel], images: Mapping[str, Path], out: Path, facts: Mapping[str, object]
+) -> None:
+    """Write a data set in the competition's layout, which `sartorius train --also` takes, whole or not at all.
+
+    images: the image files by id. facts: what `pseudo.json` says besides counts and confidences.
+    Raises UserError if no image is left or a labelled image has no file.
+    """
+    if not labels:
+        raise UserError(f"{out}: no image is labelled surely enough; lower --min-score or --min-confidence")
+    absent = sorted(labels.keys() - images.keys())
+    if absent:
+        raise UserError(
+            f"{absent[0]} and {len(absent) - 1} more predicted images have no file among the images"
+        )
+    with replaced_folder(out) as folder:
+        (folder / "train").mkdir()
+        for image_id in labels:
+            shutil.copyfile(
+                images[image_id], folder / "train" / f"{image_id}{images[image_id].suffix.lower()}"
+            )
+        rows = [row for image_id, label in labels.items() for row in _rows(image_id, label)]
+        pd.DataFrame(rows, columns=list(TRUTH_COLUMNS)).to_csv(folder / "train.csv", index=False)
+        with atomic_path(folder / PSEUDO_JSON) as path:
+            told = {**facts, "images": {name: round(label.confidence, 4) for name, label in labels.items()}}
+            path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def counts_by_type(labels: Mapping[str, PseudoLabel]) -> dict[str, tuple[int, int]]:
+    """For each cell type its number of images and of cells."""
+    types = sorted({label.cell_type for label in labels.values()})
+    return {
+        cell_type: (
+            sum(label.cell_type == cell_type for label in labels.values()),
+            sum(len(label.cells) for label in labels.values() if label.cell_type == cell_type),
+        )
+        for cell_type in types
+    }
+
+
+def _rows(image_id: str, label: PseudoLabel) -> list[dict[str, object]]:
+    height, width = label.cells.size_hw
+    return [
+        {
+            "id": image_id,
+            "annotation": text.text,
+            "width": width,
+            "height": height,
+            "cell_type": label.cell_type,
+        }
+        for text in kaggles_from_cocos(label.cells.masks)
+    ]

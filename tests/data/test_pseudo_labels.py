@@ -1,0 +1,131 @@
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sartorius.cells import Cells
+from sartorius.cli import main
+from sartorius.data.competition import read_truth
+from sartorius.data.predictions import PredictionManifest, prediction_path, write_cells, write_manifest
+from sartorius.data.pseudo_labels import choose_pseudo_labels
+from sartorius.errors import UserError
+from sartorius.rle import coco_from_dense
+
+
+def found(image_id: str, scores: list[float], cell_type: str = "cort") -> Cells:
+    """One cell of a pixel for each score."""
+    masks = []
+    for number in range(len(scores)):
+        mask = np.zeros((4, 6), dtype=bool)
+        mask[1, number] = True
+        masks.append(coco_from_dense(mask))
+    return Cells(
+        image_id=image_id,
+        size_hw=(4, 6),
+        masks=tuple(masks),
+        scores=np.array(scores, dtype=np.float32),
+        cell_types=np.full(len(scores), cell_type),
+        sources=np.full(len(scores), "fused"),
+    )
+
+
+def chosen(images: list[Cells], **changes: object) -> list[str]:
+    settings = {"min_score": 0.5, "min_confidence": 0.7, "most_images": 9} | changes
+    return list(choose_pseudo_labels({cells.image_id: cells for cells in images}, **settings))
+
+
+def test_cells_below_the_score_are_left_out_before_the_image_is_judged() -> None:
+    labels = choose_pseudo_labels({"a": found("a", [0.9, 0.8, 0.2])}, 0.5, 0.7, 9)
+    assert len(labels["a"].cells) == 2
+    assert labels["a"].confidence == pytest.approx(0.85)
+
+
+def test_unsure_and_empty_images_are_left_out() -> None:
+    assert chosen([found("a", [0.9]), found("b", [0.6, 0.6]), found("c", []), found("d", [0.3])]) == ["a"]
+
+
+def test_each_type_has_its_own_bar_and_its_own_cap_and_the_surest_stay() -> None:
+    images = [found("a", [0.8]), found("b", [0.9]), found("c", [0.95]), found("s", [0.6], "shsy5y")]
+    bars = {"shsy5y": 0.5, "default": 0.7}
+    assert chosen(images, min_confidence=bars, most_images={"cort": 2, "default": 1}) == ["b", "c", "s"]
+    assert chosen(images, most_images=0) == []
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Path:
+    """Three images, of which `b` shows what the annotated image `known` shows."""
+    for folder, names in (("images", "abc"), ("data/train", ["known"])):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            grey = 50 if name in ("b", "known") else 10 * ord(name) % 250
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), np.full((4, 6), grey, dtype=np.uint8))
+    (tmp_path / "fused").mkdir()
+    write_manifest(tmp_path / "fused", PredictionManifest(source="fused", package_version="0"))
+    for name in "abc":
+        write_cells(prediction_path(tmp_path / "fused", name), found(name, [0.9, 0.8]))
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["sartorius", "data", "pseudo", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def test_pseudo_labels_are_a_data_set_without_images_that_are_annotated_under_another_name(
+    unlabelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = unlabelled / "round1"
+    arguments = (unlabelled / "fused", "--images", unlabelled / "images", "--out", out)
+    assert run(monkeypatch, *arguments, "--annotated", unlabelled / "data") == 0
+    said = capsys.readouterr().out
+    assert "cort: 2 images, 4 cells" in said
+    assert "left out because they are annotated: 1 images" in said
+    truth = read_truth(out / "train.csv")
+    assert {name: cells.areas_px.tolist() for name, cells in truth.items()} == {"a": [1, 1], "c": [1, 1]}
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["a.png", "c.png"]
+    assert json.loads((out / "pseudo.json").read_text())["left_out_as_annotated"] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--min-score", "high"], "--min-score high: expected a number"),
+        (["--min-confidence", "0.95"], "no image is labelled surely enough"),
+        (["--min-confidence", "astro=0.5"], "no value for cell type 'cort'"),
+    ],
+)
+def test_a_mistake_gets_one_message(
+    arguments: list[str],
+    message: str,
+    unlabelled: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = unlabelled / "out"
+    assert (
+        run(monkeypatch, unlabelled / "fused", "--images", unlabelled / "images", "--out", out, *arguments)
+        == 2
+    )
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_pseudo_labels_of_an_image_to_validate_on_are_refused_in_training(tmp_path: Path) -> None:
+    pytest.importorskip("detectron2")
+    from tiny_models import TINY, write_tiny_data
+
+    from sartorius.detectron.training_data import read_training_data
+
+    data, pseudo = write_tiny_data(tmp_path / "data"), write_tiny_data(tmp_path / "pseudo")
+    (pseudo / "train" / "image0.png").rename(pseudo / "train" / "renamed.png")
+    csv = pseudo / "train.csv"
+    csv.write_text(csv.read_text().replace("image0,", "renamed,"))
+    folds = tmp_path / "folds.csv"
+    folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
+    with pytest.raises(UserError, match="image0"):
+        read_training_data([data, pseudo], TINY.cell_types, folds, 0)
