@@ -1,0 +1,225 @@
+"""What the page answers to each control: values for its components, for the visitor who asked."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from sartorius.app import desk as shown
+from sartorius.app.desk import Desk
+from sartorius.app.finding import Stopped, find_cells, searched_images
+from sartorius.app.offers import Choice
+from sartorius.app.sessions import Session
+from sartorius.app.steps import steps_of
+from sartorius.app.uploads import Refusal, take_uploads
+from sartorius.errors import UserError
+
+#: What Gradio takes for one component: a value or an update of its properties.
+Update = Any
+
+_say = logging.getLogger("sartorius")
+_FAULT = "the program failed on this image; the log of the server says why"
+
+
+class Overview(NamedTuple):
+    """The list of images, the shelf it stands in, the button that searches, where results and thresholds are, the scene."""
+
+    images: Update
+    shelf: Update
+    find: Update
+    results: Update
+    tuning: Update
+    scene: Update
+
+
+class Numbers(NamedTuple):
+    """What the viewer tells about cells, the table or what stands in its place, the charts, the files."""
+
+    facts: Update
+    note: Update
+    table: Update
+    charts: Update
+    files: Update
+
+
+class Answers:
+    """The functions behind the page's controls.
+
+    Gradio gives each its request, which tells visitors apart, and the values of components; the last ones,
+    `settings`, are always the ensemble's key, the pixel size and one threshold for each of `cell_types`.
+    """
+
+    def __init__(self, desk: Desk, cell_types: Sequence[str]) -> None:
+        self._desk = desk
+        self._cell_types = tuple(cell_types)
+
+    def open(self, request: gr.Request, *settings: Any) -> Overview:
+        """The page of a visitor who comes, or comes back."""
+        return self._overview(*self._now(request, settings))
+
+    def leave(self, request: gr.Request) -> None:
+        """The visitor's files go a while after the page was closed."""
+        self._desk.store.leave(_key(request))
+
+    def add(self, request: gr.Request, uploads: list[str] | None, *settings: Any) -> list[Update]:
+        """Uploaded files are images of the session, the first new one is shown; what was refused is said."""
+        session, choice = self._now(request, settings)
+        with self._desk.store.working(session):
+            taken = take_uploads(session, [Path(upload) for upload in uploads or []], self._desk.limits)
+        if taken.image_ids:
+            session.selected = taken.image_ids[0]
+        return [None, shown.refusals_html(taken.refusals), *self._overview(session, choice)]
+
+    def clear(self, request: gr.Request, *settings: Any) -> list[Update]:
+        """A session without images."""
+        self._desk.store.restart(_key(request))
+        return ["", *self._overview(*self._now(request, settings))]
+
+    def select(self, request: gr.Request, image_id: str | None, *settings: Any) -> str:
+        """The scene of an image of the list."""
+        session, choice = self._now(request, settings)
+        if image_id in session.images:
+            session.selected = image_id
+        return shown.scene_json(session, choice)
+
+    def scene(self, request: gr.Request, *settings: Any) -> str:
+        """The scene with other thresholds: what was found is cleaned again, no model runs."""
+        return shown.scene_json(*self._now(request, settings))
+
+    def measured(self, request: gr.Request, quantity: str, of_all: bool, *settings: Any) -> Numbers:
+        """The measurements of what the scene shows."""
+        return self._numbers(*self._now(request, settings), quantity, of_all)
+
+    def charts(self, request: gr.Request, quantity: str, of_all: bool, *settings: Any) -> str:
+        """The charts of another quantity, or of more images."""
+        session, choice = self._now(request, settings)
+        return shown.charts_html(session, choice, quantity, of_all)
+
+    def thresholds(self, offer_key: str) -> list[Update]:
+        """The thresholds that an ensemble's file says, for the types that it can tell apart."""
+        offer = self._desk.offers[offer_key]
+        return [
+            gr.Slider(value=offer.thresholds.get(name, 0.5), visible=name in offer.thresholds)
+            for name in self._cell_types
+        ]
+
+    def chosen_row(self, event: gr.SelectData) -> Update:
+        """The viewer shows the cell of a row of the table."""
+        return gr.HTML(chosen=json.dumps({"cell": event.row_value[0], "row": event.index}))
+
+    def stop(self, request: gr.Request) -> str:
+        """The search ends after the step that it is at."""
+        self._desk.store.of(_key(request)).stopping = True
+        return shown.progress_html("Stopping …", 0)
+
+    def find(
+        self, request: gr.Request, quantity: str, of_all: bool, *settings: Any
+    ) -> Iterator[list[Update]]:
+        """The images that the ensemble has not seen are searched one by one; the page follows.
+
+        One bad image costs only itself. Ends early if the visitor stops or leaves.
+        """
+        session, choice = self._now(request, settings)
+        session.stopping = False
+        refusals: list[Refusal] = []
+        unchanged = [gr.skip()] * (len(Overview._fields) + len(Numbers._fields) - 1)
+        with self._desk.store.working(session):
+            for words, share, is_new in self._search(session, choice, refusals):
+                news = self._all(session, choice, quantity, of_all, searching=True) if is_new else unchanged
+                yield [gr.skip(), shown.progress_html(words, share), gr.Button(visible=True), *news]
+        ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
+        yield [*ended, *self._all(session, choice, quantity, of_all)]
+
+    def _search(
+        self, session: Session, choice: Choice, refusals: list[Refusal]
+    ) -> Iterator[tuple[str, float, bool]]:
+        """What is being done, the share that is done, and whether there is a new result to show."""
+        offer = choice.offer
+        done_before = set(searched_images(session, offer))
+        todo = [image_id for image_id in session.images if image_id not in done_before]
+        if not self._desk.models.are_loaded(offer):
+            yield "Loading the model …", 0.0, False
+        try:
+            predictors = self._desk.models.of(offer)
+        except UserError as error:
+            refusals.append(Refusal("The model cannot be used", str(error)))
+            return
+        for number, image_id in enumerate(todo):
+            words = f"Searching image {number + 1} of {len(todo)}" if len(todo) > 1 else "Searching the image"
+            yield words, number / len(todo), False
+            try:
+                for done, total in steps_of(partial(find_cells, session, offer, predictors, image_id)):
+                    yield words, (number + done / total) / len(todo), False
+            except Stopped:
+                return
+            except UserError as error:
+                refusals.append(Refusal(image_id, str(error)))
+            except Exception:
+                _say.exception("image %s could not be searched", image_id)
+                refusals.append(Refusal(image_id, _FAULT))
+            yield words, (number + 1) / len(todo), True
+
+    def _now(self, request: gr.Request, settings: Sequence[Any]) -> tuple[Session, Choice]:
+        """The visitor's session and what is set, which the session's files follow from now on."""
+        offer_key, um_per_px, *thresholds = settings
+        offer = self._desk.offers[offer_key]
+        of_type = dict(zip(self._cell_types, thresholds, strict=True))
+        choice = Choice(offer, {name: of_type[name] for name in offer.cell_types}, _pixel_size(um_per_px))
+        session = self._desk.store.of(_key(request))
+        session.choice = choice
+        return session, choice
+
+    def _overview(self, session: Session, choice: Choice, searching: bool = False) -> Overview:
+        labels = shown.image_labels(session, choice.offer)
+        images = gr.Radio(choices=labels, value=session.selected)
+        button = gr.Button(
+            shown.find_label(session, choice.offer),
+            interactive=not searching and not shown.is_all_searched(session, choice.offer),
+        )
+        any_searched = gr.Column(visible=bool(searched_images(session, choice.offer)))
+        return Overview(
+            images,
+            gr.Column(visible=bool(labels)),
+            button,
+            any_searched,
+            any_searched,
+            shown.scene_json(session, choice),
+        )
+
+    def _numbers(self, session: Session, choice: Choice, quantity: str, of_all: bool) -> Numbers:
+        measured = shown.measured(session, choice)
+        any_cell = len(measured.table) > 0
+        return Numbers(
+            gr.update(facts=measured.facts),
+            gr.HTML(shown.table_note(measured), visible=not any_cell),
+            gr.Dataframe(measured.table, visible=True) if any_cell else gr.Dataframe(visible=False),
+            shown.charts_html(session, choice, quantity, of_all),
+            shown.files_html(session, choice),
+        )
+
+    def _all(
+        self, session: Session, choice: Choice, quantity: str, of_all: bool, searching: bool = False
+    ) -> list[Update]:
+        """Overview and numbers together; what both have for the viewer comes as one."""
+        *overview, scene = self._overview(session, choice, searching)
+        facts, *numbers = self._numbers(session, choice, quantity, of_all)
+        facts["value"] = scene
+        return [*overview, facts, *numbers]
+
+
+def _pixel_size(text: str | None) -> float | None:
+    """The number a visitor has typed, with point or comma; None if it is none or not above 0."""
+    try:
+        um_per_px = float((text or "").strip().replace(",", "."))
+    except ValueError:
+        return None
+    return um_per_px if 0 < um_per_px < inf else None
+
+
+def _key(request: gr.Request) -> str:
+    return str(request.session_hash)

@@ -1,0 +1,37 @@
+"""Measurements of a session's cells, kept as long as neither image nor setting changes."""
+
+import pandas as pd
+
+from sartorius.app.finding import cells_above, searched_images
+from sartorius.app.offers import Choice
+from sartorius.app.sessions import Session
+from sartorius.data.images import read_grey
+from sartorius.morphometrics import measure_cells
+
+#: Tables that are kept for one session.
+_TABLES_KEPT = 128
+
+
+def cell_table(session: Session, choice: Choice, image_id: str) -> pd.DataFrame:
+    """The measurements of the cells of a searched image, one row each; intensities in the file's own grey values.
+
+    Raises UserError if the image was not searched.
+    """
+    key = (choice.key(image_id), choice.um_per_px)
+    with session.lock:
+        if key in session.tables:
+            session.tables.move_to_end(key)
+            return session.tables[key]
+    cells = cells_above(session, choice.offer, image_id, choice.thresholds)
+    table = measure_cells(cells, read_grey(session.images[image_id]), choice.um_per_px)
+    with session.lock:
+        session.tables[key] = table
+        while len(session.tables) > _TABLES_KEPT:
+            session.tables.popitem(last=False)
+    return table
+
+
+def joined_table(session: Session, choice: Choice) -> pd.DataFrame:
+    """The measurements of all searched images, one after the other; without a searched image no row and no column."""
+    tables = [cell_table(session, choice, image_id) for image_id in searched_images(session, choice.offer)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -1,0 +1,124 @@
+"""The ensembles that a visitor can choose from, and their models, loaded when first used."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from sartorius.config import EnsembleSettings, load_ensemble_settings, load_model_settings
+from sartorius.config.per_type import value_for
+from sartorius.errors import UserError
+from sartorius.pipeline import Predictor
+
+#: Gives the trained models of an ensemble file by member name.
+Loader = Callable[[Path, EnsembleSettings], Mapping[str, Predictor]]
+
+
+class Offer(NamedTuple):
+    """An ensemble that is ready to run.
+
+    key: what its files are kept under; unique among the offers.
+    title: what the visitor reads.
+    cell_types: the types that its models tell apart, in their order.
+    thresholds: the score that a cell of each type needs, as the ensemble's file says.
+    """
+
+    key: str
+    title: str
+    path: Path
+    settings: EnsembleSettings
+    cell_types: tuple[str, ...]
+    thresholds: Mapping[str, float]
+
+
+class Choice(NamedTuple):
+    """What a visitor has set.
+
+    thresholds: the least score by cell type.
+    um_per_px: micrometres per pixel; None measures in pixels only.
+    """
+
+    offer: Offer
+    thresholds: Mapping[str, float]
+    um_per_px: float | None = None
+
+    def key(self, image_id: str) -> str:
+        """Tells which cells are shown of an image."""
+        return json.dumps([image_id, self.offer.key, sorted(self.thresholds.items())])
+
+
+def find_offers(folder: Path | None, given: Sequence[Path] = ()) -> list[Offer]:
+    """The ensembles to choose from: those given first, then those of the folder that have their weights here.
+
+    folder: a folder of ensemble files; None or a missing one has none.
+    Raises UserError if a given file is wrong or lacks its weights, or if there is nothing to choose from.
+    """
+    in_folder = sorted(folder.glob("*.yaml")) if folder is not None else []
+    paths = {path.resolve(): path for path in in_folder if not missing_files(path)}
+    paths = {path.resolve(): path for path in given} | paths
+    offers: list[Offer] = []
+    for path in paths.values():
+        absent = missing_files(path)
+        if absent:
+            raise UserError(
+                f"{path}: expected trained models, but there is no {absent[0]}; train or copy them first"
+            )
+        offers.append(_offer(path, f"{path.stem}-{len(offers)}"))
+    if not offers:
+        raise UserError(
+            f"{folder or 'no folder'}: expected an ensemble file whose weights are here, found none of "
+            f"{len(in_folder)}; name one on the command line: sartorius app ENSEMBLE"
+        )
+    return offers
+
+
+def missing_files(path: Path) -> list[Path]:
+    """The files of models and weights that an ensemble file names and that are not there."""
+    members = load_ensemble_settings(path).members
+    named = [path.parent / file for member in members for file in (member.model, member.weights)]
+    return [file for file in named if not file.is_file()]
+
+
+class Models:
+    """The loaded models of one ensemble at a time; another one takes their place, so that memory stays bounded."""
+
+    def __init__(self, load: Loader) -> None:
+        self._load = load
+        self._lock = Lock()
+        self._key: str | None = None
+        self._predictors: Mapping[str, Predictor] = {}
+
+    def are_loaded(self, offer: Offer) -> bool:
+        """Whether the ensemble's models need no loading."""
+        return self._key == offer.key
+
+    def of(self, offer: Offer) -> Mapping[str, Predictor]:
+        """The predictors of an ensemble by member name; raises UserError if they cannot be loaded."""
+        with self._lock:
+            if self._key != offer.key:
+                self._key, self._predictors = None, {}
+                self._predictors = self._load(offer.path, offer.settings)
+                self._key = offer.key
+            return self._predictors
+
+
+def _offer(path: Path, key: str) -> Offer:
+    settings = load_ensemble_settings(path)
+    cell_types = _cell_types(path, settings)
+    thresholds = {name: value_for(settings.postprocess.score_threshold, name) for name in cell_types}
+    return Offer(key, _title(path), path, settings, cell_types, thresholds)
+
+
+def _cell_types(path: Path, settings: EnsembleSettings) -> tuple[str, ...]:
+    names = [
+        name
+        for member in settings.members
+        for name in load_model_settings(path.parent / member.model).cell_types
+    ]
+    return tuple(dict.fromkeys(names))
+
+
+def _title(path: Path) -> str:
+    name = path.stem.replace("_", " ").replace("-", " ")
+    return f"{name[:1].upper()}{name[1:]}"

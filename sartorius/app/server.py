@@ -1,0 +1,159 @@
+"""The page served from one process, everything it keeps in one temporary folder that goes when it ends."""
+
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+
+from sartorius.app.desk import Desk
+from sartorius.app.limits import BYTES_PER_MB, Limits
+from sartorius.app.offers import Loader, Models, Offer
+from sartorius.app.page import asset, build_page, page_css
+from sartorius.app.routes import SafeHeaders, add_routes
+from sartorius.app.sessions import SessionStore
+from sartorius.app.theme import page_theme
+from sartorius.errors import UserError
+
+#: Seconds between two looks for sessions that are over.
+_SWEEP_S = 20.0
+#: Seconds that open requests have to end when the server does.
+_LAST_S = 2
+_NO_REPORTS = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def serve(
+    offers: Sequence[Offer],
+    load: Loader,
+    limits: Limits,
+    address: tuple[str, int],
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """The page answers at the address until the process is interrupted.
+
+    offers: the ensembles to choose from, the first one is chosen already.
+    load: loads an ensemble's models when they are first asked for.
+    address: host name or number, and port; port 0 takes a free one.
+    ready: called with the page's URL once it answers.
+    Raises UserError if the address cannot be used.
+    """
+    with closing(_listening(address)) as listener, _folder() as folder:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                build_server(offers, load, limits, folder),
+                log_level="warning",
+                timeout_graceful_shutdown=_LAST_S,
+            )
+        )
+        host, port = listener.getsockname()[:2]
+        with _told(server, f"http://{f'[{host}]' if ':' in host else host}:{port}", ready):
+            server.run(sockets=[listener])
+
+
+def build_server(offers: Sequence[Offer], load: Loader, limits: Limits, folder: Path) -> FastAPI:
+    """The application, which keeps what visitors bring in the folder."""
+    store = SessionStore(folder, limits)
+    desk = Desk(store, {offer.key: offer for offer in offers}, Models(load), limits)
+
+    with _environment(folder):
+        page = build_page(desk)
+    app = FastAPI(lifespan=_sweeping(store), docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(SafeHeaders)
+    add_routes(app, store)
+    gr.mount_gradio_app(
+        app,
+        page,
+        "/",
+        max_file_size=int(limits.file_mb * BYTES_PER_MB),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        show_error=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=page_theme(),
+        css=page_css(offers),
+        head=asset("head.html"),
+    )
+    return app
+
+
+def _listening(address: tuple[str, int]) -> socket.socket:
+    """A socket that the server can take; raises UserError if the address cannot be used."""
+    host, port = address
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server(address, family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"http://{host}:{port}: expected a free address of this machine ({reason}); choose another --port or --host"
+        ) from None
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder for everything that visitors bring and Gradio keeps."""
+    with tempfile.TemporaryDirectory(prefix="sartorius-app-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[None]:
+    """Gradio reads where to keep files, and whether to report home, from the environment when a page is built."""
+    wanted = _NO_REPORTS | {"GRADIO_TEMP_DIR": str(folder / "uploads")}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _sweeping(store: SessionStore) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """While the application lives, sessions that are over are removed now and then; all of them at its end."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        ended = Event()
+        Thread(target=_sweep, args=(store, ended), daemon=True, name="sweep").start()
+        try:
+            yield
+        finally:
+            ended.set()
+            store.close()
+
+    return lifespan
+
+
+def _sweep(store: SessionStore, ended: Event) -> None:
+    while not ended.wait(_SWEEP_S):
+        store.expire()
+
+
+@contextmanager
+def _told(server: uvicorn.Server, url: str, ready: Callable[[str], None]) -> Iterator[None]:
+    """Says the page's URL as soon as the server has started."""
+    ended = Event()
+
+    def tell() -> None:
+        while not server.started:
+            if ended.wait(0.05):
+                return
+        ready(url)
+
+    Thread(target=tell, daemon=True, name="ready").start()
+    try:
+        yield
+    finally:
+        ended.set()

@@ -1,0 +1,144 @@
+"""What belongs to one visitor: images and results in a folder of their own, which goes when the visitor does."""
+
+import secrets
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+
+import pandas as pd
+
+from sartorius.app.limits import Limits
+from sartorius.app.offers import Choice
+
+_SECONDS_PER_MINUTE = 60
+
+
+class Session:
+    """One visitor's images and what was found in them.
+
+    token: a secret that the addresses of this session's pictures and files hold.
+    folder: everything of the session; removed with it.
+    images: image files by id, in the order in which they came.
+    selected: the image that the visitor looks at.
+    choice: what the visitor has set, which the files to take away follow; None before anything was shown.
+    tables: measurements, the longest unused first.
+    stopping: whether the visitor has asked to stop the search.
+    closed: whether the session was removed; work for it should end.
+    """
+
+    def __init__(self, folder: Path, now_s: float) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self.folder = folder
+        self.images: dict[str, Path] = {}
+        self.selected: str | None = None
+        self.choice: Choice | None = None
+        self.tables: OrderedDict[Hashable, pd.DataFrame] = OrderedDict()
+        self.lock = RLock()
+        self.used_s = now_s
+        self.left_s: float | None = None
+        self.workers = 0
+        self.stopping = False
+        self.closed = False
+
+
+class SessionStore:
+    """The sessions of all visitors, each by the key that its browser page sends with every request.
+
+    root: an existing folder that is the store's alone.
+    clock: seconds that only rise.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root, self._limits, self._clock = root, limits, clock
+        self._sessions: dict[str, Session] = {}
+        self._lock = RLock()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def of(self, key: str) -> Session:
+        """The session of a page, opened if there is none; a visitor who left has come back."""
+        with self._lock:
+            if key not in self._sessions:
+                folder = self._root / secrets.token_hex(8)
+                folder.mkdir(mode=0o700)
+                self._sessions[key] = Session(folder, self._clock())
+            session = self._sessions[key]
+            session.used_s, session.left_s = self._clock(), None
+            return session
+
+    def by_token(self, token: str) -> Session | None:
+        """The session with this secret; None if it is gone or never was."""
+        with self._lock:
+            for session in self._sessions.values():
+                if secrets.compare_digest(session.token.encode(), token.encode()):
+                    session.used_s = self._clock()
+                    return session
+        return None
+
+    def leave(self, key: str) -> None:
+        """Note that the page was closed; the session goes a while later unless the visitor comes back."""
+        with self._lock:
+            if key in self._sessions:
+                self._sessions[key].left_s = self._clock()
+
+    def restart(self, key: str) -> Session:
+        """A new, empty session in place of the one there was."""
+        with self._lock:
+            self._remove(key)
+            return self.of(key)
+
+    def expire(self) -> int:
+        """Remove the sessions that were left or not used for long; returns how many."""
+        with self._lock:
+            gone = [key for key, session in self._sessions.items() if self._is_over(session)]
+            for key in gone:
+                self._remove(key)
+            return len(gone)
+
+    def close(self) -> None:
+        """Remove every session."""
+        with self._lock:
+            for key in list(self._sessions):
+                self._remove(key)
+
+    @contextmanager
+    def working(self, session: Session) -> Iterator[None]:
+        """A block that uses the session's folder; a session that is removed meanwhile goes when it ends."""
+        with self._lock:
+            session.workers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                session.workers -= 1
+                session.used_s = self._clock()
+                if session.closed and not session.workers:
+                    shutil.rmtree(session.folder, ignore_errors=True)
+
+    def _is_over(self, session: Session) -> bool:
+        now_s = self._clock()
+        left = session.left_s is not None and now_s - session.left_s > _seconds(self._limits.left_minutes)
+        idle = now_s - session.used_s > _seconds(self._limits.idle_minutes)
+        return left or (idle and not session.workers)
+
+    def _remove(self, key: str) -> None:
+        session = self._sessions.pop(key, None)
+        if session is None:
+            return
+        session.closed = True
+        if not session.workers:
+            shutil.rmtree(session.folder, ignore_errors=True)
+
+
+def _seconds(minutes: float) -> float:
+    return minutes * _SECONDS_PER_MINUTE
