@@ -26,6 +26,7 @@ COMMAND_MODULES = (
     "check",
     "evaluate",
     "measure",
+    "app",
 )
 
 
