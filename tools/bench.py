@@ -21,7 +21,7 @@ SYNTHETIC_IMAGES_PER_TYPE = 5
 def run_all(data_dir: Path | None) -> int:
     """The highest exit status of the benchmarks."""
     given = [] if data_dir is None else ["--data", str(data_dir)]
-    statuses = [_run("bench_fusion.py", *given)]
+    statuses = [_run("bench_fusion.py", *given), _run("bench_tuning.py", *given)]
     if data_dir is not None:
         statuses.append(_run("bench_metrics.py", str(data_dir / "train.csv")))
     else:
