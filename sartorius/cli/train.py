@@ -23,8 +23,19 @@ def train(
         None, help="Fold that is left out and validated on; without it all is trained on."
     ),
     also: list[Path] = typer.Option([], help="More data folders of the same layout, always trained on."),
+    labels: Path | None = typer.Option(
+        None,
+        help="Annotations to train on in place of train.csv: a repaired train.csv, COCO or LIVECell JSON, or any "
+        "other format that `sartorius data convert` reads. The fold is still validated on train.csv.",
+    ),
     weights: str | None = typer.Option(
         None, help="Weights to start from: a file, or `random`. Default: model zoo."
+    ),
+    overfit: int | None = typer.Option(
+        None,
+        min=1,
+        metavar="N",
+        help="Only check that the model can learn N images by heart, unchanged; exit status 1 if it cannot.",
     ),
     resume: bool = typer.Option(False, help="Go on from the run's last checkpoint."),
     runs: Path = typer.Option(Path("runs"), help="Where run folders are made."),
@@ -41,6 +52,7 @@ def train(
     model_settings = load_model_settings(config, settings)
     from sartorius.data.competition import truth_csv
     from sartorius.data.leakage import read_trained_on, refuse_leaks, write_trained_on
+    from sartorius.detectron.memorising import memorising_data, memorising_settings
     from sartorius.detectron.processes import Machines, is_first_process
     from sartorius.detectron.trainer import train as train_model
     from sartorius.detectron.training_data import pixels_by_id, read_training_data
@@ -49,19 +61,27 @@ def train(
     if (fold is None) != (folds is None):
         raise UserError("--fold K and --folds FILE come together; make the file with `sartorius data folds`")
     folder = run_folder(runs, config, fold)
+    if overfit is not None:
+        folder = folder.with_name(f"overfit{overfit}")
+        model_settings = memorising_settings(model_settings)
     if is_first_process():
         open_run(folder, model_settings, resume)
-    training_data = read_training_data([data, *also], model_settings.cell_types, folds, fold)
-    before = folder if resume else None if weights in (None, "random") else Path(weights)
-    seen = {} if before is None else read_trained_on(before)
-    refuse_leaks(pixels_by_id(training_data.validation), seen, f"{before}, trained before")
-    write_trained_on(folder, {**seen, **pixels_by_id(training_data.training)})
+    training_data = read_training_data([data, *also], model_settings.cell_types, folds, fold, labels)
+    if overfit is not None:
+        training_data = memorising_data(training_data, overfit)
+    else:
+        before = folder if resume else None if weights in (None, "random") else Path(weights)
+        seen = {} if before is None else read_trained_on(before)
+        refuse_leaks(pixels_by_id(training_data.validation), seen, f"{before}, trained before")
+        if is_first_process():
+            write_trained_on(folder, {**seen, **pixels_by_id(training_data.training)})
+    annotations = [labels or truth_csv(data), *map(truth_csv, also)]
     facts = {
         "command": shlex.join(["sartorius", *sys.argv[1:]]),
         "seed": seed,
         "fold": fold,
         "initial_weights": weights or "model zoo",
-        "data_sha256": {str(path): file_sha256(truth_csv(path)) for path in (data, *also)},
+        "data_sha256": {str(path): file_sha256(path) for path in annotations if path.is_file()},
         "folds_sha256": file_sha256(folds) if folds else None,
     }
     if is_first_process():
@@ -74,6 +94,24 @@ def train(
     exported = train_model(model_settings, training_data, folder, weights, place, seed, resume)
     if is_first_process():
         typer.echo(f"weights: {exported}")
+        if overfit is not None:
+            _say_whether_memorised(folder, len(training_data.training))
+
+
+def _say_whether_memorised(folder: Path, images: int) -> None:
+    """Print the score on the images trained on; exit status 1 if it is too low."""
+    from sartorius.detectron.memorising import MEMORISED_MAP, memorised_score
+
+    score = memorised_score(folder)
+    if score >= MEMORISED_MAP:
+        typer.echo(f"memorised: competition mAP {score:.3f} on the {images} images it was trained on")
+        return
+    typer.echo(
+        f"not memorised: competition mAP {score:.3f} on the {images} images it was trained on, at least "
+        f"{MEMORISED_MAP} expected; train longer (--set iterations=N), or look at {folder / 'curves.png'}: a loss "
+        "that does not fall points at base_lr, anchor_sizes_px or the annotations"
+    )
+    raise typer.Exit(1)
 
 
 def export(

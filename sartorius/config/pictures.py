@@ -35,6 +35,16 @@ class PictureSettings(FrozenSettings):
         0.0,
         description="Random brightness and contrast change in training; 0 is off: it cost .005 on the original.",
     )
+    elastic_px: Annotated[float, Field(ge=0, le=16)] = Field(
+        0.0,
+        description="Standard deviation, in image pixels, of a smooth random deformation in training; 0 is off. 2 "
+        "bends a cell of 30 px visibly.",
+    )
+    paste_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="Share of training pictures that are put together: cells of one image on the emptied background "
+        "of another one of the same type; 0 is off.",
+    )
     min_box_px: Annotated[float, Field(ge=0)] = Field(
         2.0, description="Cells cut by the crop to a narrower box (image pixels) are no training targets."
     )

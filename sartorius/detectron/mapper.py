@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.cell_masks import CellMasks
+from sartorius.detectron.warping import random_displacement, warped
 from sartorius.rle import Crop
 
 
@@ -45,6 +46,12 @@ class TrainingMapper:
         flips = (rng.random() < 0.5, rng.random() < 0.5) if settings.flips else (False, False)
         pixels = _flipped(image.pixels[window], flips)
         crops, kept = _clipped(image.crops, window, flips, settings.min_box_px)
+        numbers = np.array(kept, dtype=np.int64)
+        if settings.elastic_px:
+            size_hw = (pixels.shape[0], pixels.shape[1])
+            field = random_displacement(size_hw, settings.elastic_px, rng)
+            pixels, crops, left = warped(pixels, crops, field)
+            numbers = numbers[left]
         if settings.turns and rng.random() < 0.5:
             pixels, crops = _transposed(pixels, crops)
         window_hw = (pixels.shape[0], pixels.shape[1])
@@ -59,7 +66,7 @@ class TrainingMapper:
             "height": height,
             "width": width,
             "image": torch.from_numpy(np.repeat(pixels[None].astype(np.float32), 3, axis=0)),
-            "instances": _instances(crops, image.classes[kept], window_hw, (height, width)),
+            "instances": _instances(crops, image.classes[numbers], window_hw, (height, width)),
         }
 
 

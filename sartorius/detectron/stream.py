@@ -4,7 +4,7 @@ Position 0 is the first picture of the first step. A run that was stopped goes o
 processes and accumulated parts divide the positions of a step between them: the pictures are the same either way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sartorius.detectron.mapper import TrainingImage
+from sartorius.config import ModelSettings
+from sartorius.detectron.mapper import TrainingImage, TrainingMapper
+from sartorius.detectron.pasting import Paster
 from sartorius.errors import UserError
 
 
@@ -83,20 +85,20 @@ class PartSampler(Sampler[list[Place]]):
 
 
 class Pictures(Dataset[dict[str, Any]]):
-    """Training pictures by place: the image given to `mapper` with the seed of the position."""
+    """Training pictures by place: the image mapped with the seed of the position."""
 
-    def __init__(
-        self,
-        images: Sequence[TrainingImage],
-        mapper: Callable[[TrainingImage, int], dict[str, Any]],
-        seed: int,
-    ) -> None:
+    def __init__(self, images: Sequence[TrainingImage], settings: ModelSettings, seed: int) -> None:
         self._images = images
-        self._mapper = mapper
+        self._mapper = TrainingMapper(settings)
+        self._paster = Paster(images, settings.paste_share) if settings.paste_share else None
         self._seed = seed
 
     def __getitem__(self, place: Place) -> dict[str, Any]:
-        return self._mapper(self._images[place.image], picture_seed(self._seed, place.position))
+        seed = picture_seed(self._seed, place.position)
+        image = self._images[place.image]
+        if self._paster:
+            image = self._paster(image, np.random.default_rng([seed, 1]))
+        return self._mapper(image, seed)
 
 
 def picture_seed(seed: int, position: int) -> int:

@@ -20,7 +20,6 @@ from sartorius.detectron.averaging import AverageHook, WeightAverage, average_la
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.logs import logging_into
-from sartorius.detectron.mapper import TrainingMapper
 from sartorius.detectron.precision import require_bfloat16
 from sartorius.detectron.predictor import require_device
 from sartorius.detectron.processes import Machines, bare_model, is_first_process, run_on, shared_model
@@ -172,7 +171,7 @@ class CellTrainer(DefaultTrainer):
         evenly = np.ones(len(images), dtype=np.float32)
         repeats = type_repeats(images) if self._settings.sampling == "types" else evenly
         sampler = PartSampler(repeats, self.cfg.SEED, self._division, self.start_iter)
-        pictures = Pictures(images, TrainingMapper(self._settings), self.cfg.SEED)
+        pictures = Pictures(images, self._settings, self.cfg.SEED)
         return picture_loader(pictures, sampler, self.cfg.DATALOADER.NUM_WORKERS)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:

@@ -1,7 +1,7 @@
 """Training images decoded once and kept in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,38 +13,53 @@ from sartorius.data.folds import read_folds, read_groups
 from sartorius.data.images import list_images, read_image
 from sartorius.data.leakage import refuse_leaks
 from sartorius.detectron.mapper import TrainingImage
+from sartorius.detectron.pasting import main_type
 from sartorius.errors import UserError
+from sartorius.formats import read_any
 from sartorius.rle import crop_from_coco
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images to train on, and images that are only looked at for validation, with their truth."""
+    """Images to train on, and images that are only looked at for validation, with their truth.
+
+    training_truth: what was read of the images that are trained on, for looking at a model's memory of them.
+    """
 
     training: Sequence[TrainingImage]
     validation: Sequence[TrainingImage]
     validation_truth: Mapping[str, Cells]
+    training_truth: Mapping[str, Cells] = field(default_factory=dict)
 
 
 def read_training_data(
-    data_dirs: Sequence[Path], cell_types: Sequence[str], folds: Path | None, fold: int | None
+    data_dirs: Sequence[Path],
+    cell_types: Sequence[str],
+    folds: Path | None,
+    fold: int | None,
+    labels: Path | None = None,
 ) -> TrainingData:
     """The images of one run, split by fold.
 
     data_dirs: the first folder is split by `folds`; all of the others are trained on.
     folds, fold: a folds file and the fold that is validated on; None trains on everything.
+    labels: annotations to train on in place of the first folder's train.csv, in any format that is known: a repaired
+        train.csv, COCO or LIVECell JSON. Images that it leaves out are not trained on; validation keeps train.csv.
     Raises UserError when the fold has no image, a well's images lie in two folds, or an image to validate on is
     trained on too, under its own or another id.
     """
     held_out = set() if folds is None or fold is None else _ids_of_fold(folds, fold, data_dirs[0])
-    images, truth = read_training_images(data_dirs[0], cell_types)
+    images, truth = read_training_images(data_dirs[0], cell_types, labels=None if held_out else labels)
     absent = sorted(held_out - truth.keys())
     if absent:
         raise UserError(
             f"{folds}: {len(absent)} images of fold {fold} are not in {data_dirs[0]}, for example {absent[0]}"
         )
-    training = [image for image in images if image.image_id not in held_out]
     validation = [image for image in images if image.image_id in held_out]
+    validation_truth = {name: truth[name] for name in sorted(held_out)}
+    if labels and held_out:
+        images, truth = read_training_images(data_dirs[0], cell_types, labels=labels)
+    training = [image for image in images if image.image_id not in held_out]
     refuse_leaks(pixels_by_id(validation), pixels_by_id(training), str(data_dirs[0]))
     for folder in data_dirs[1:]:
         more, _ = read_training_images(folder, cell_types)
@@ -53,7 +68,8 @@ def read_training_data(
     return TrainingData(
         training=training,
         validation=validation,
-        validation_truth={name: truth[name] for name in sorted(held_out)},
+        validation_truth=validation_truth,
+        training_truth={name: cells for name, cells in truth.items() if name not in held_out},
     )
 
 
@@ -71,19 +87,23 @@ def _ids_of_fold(folds: Path, fold: int, data_dir: Path) -> set[str]:
 
 
 def read_training_images(
-    data_dir: Path, cell_types: Sequence[str], ids: Iterable[str] | None = None
+    data_dir: Path, cell_types: Sequence[str], ids: Iterable[str] | None = None, labels: Path | None = None
 ) -> tuple[list[TrainingImage], dict[str, Cells]]:
     """The images of a data set in the competition's layout by rising id, and their truth.
 
-    ids: the images wanted; None takes all that are annotated.
+    ids: the images wanted; None takes all that are annotated. labels: annotations in place of train.csv, read whole.
     Raises UserError when an image is missing or has another size than its annotation, or a cell type is unknown.
     """
-    chosen = read_truth(truth_csv(data_dir), None if ids is None else set(ids))
+    truth = truth_csv(data_dir) if labels is None else labels
     paths = list_images(image_folder(data_dir, "train"))
+    if labels is None:
+        chosen = read_truth(truth, None if ids is None else set(ids))
+    else:
+        chosen = read_any(labels, images=paths)
     missing = sorted(chosen.keys() - paths.keys())
     if missing:
         raise UserError(
-            f"{data_dir}: {len(missing)} annotated images have no file in train/, for example "
+            f"{truth}: {len(missing)} annotated images have no file in {data_dir / 'train'}, for example "
             f"{', '.join(missing[:5])}; run `sartorius data check {data_dir}`"
         )
     return [_training_image(paths[name], cells, cell_types) for name, cells in chosen.items()], chosen
@@ -115,6 +135,6 @@ def type_repeats(images: Sequence[TrainingImage]) -> NDArray[np.float32]:
     An image's type is that of most of its cells; images without cells count as a type of their own.
     Returns (images,) float32 of at least 1.
     """
-    types = np.array([np.bincount(i.classes).argmax() if len(i.classes) else -1 for i in images])
+    types = np.array([main_type(image) for image in images])
     counts = {kind: int((types == kind).sum()) for kind in set(types.tolist())}
     return np.array([max(counts.values()) / counts[kind] for kind in types.tolist()], dtype=np.float32)

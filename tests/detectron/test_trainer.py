@@ -132,3 +132,26 @@ def test_a_run_draws_types_evenly_and_ends_at_res4_when_told(data: TrainingData,
     weights = load_file(train(settings, data, tmp_path / "run", "random", Machines()))
     assert any(".res4." in name for name in weights)
     assert not any(".res5." in name for name in weights)
+
+
+def test_repaired_labels_are_trained_on_and_the_fold_keeps_its_truth(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    lines = (folder / "train.csv").read_text().splitlines()
+    repaired = tmp_path / "repaired.csv"
+    # One cell of each image, and image3 left out.
+    kept = {line.split(",")[0]: line for line in lines[1:] if not line.startswith("image3")}
+    repaired.write_text("\n".join([lines[0], *kept.values()]) + "\n")
+    folds = tmp_path / "folds.csv"
+    folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
+    data = read_training_data([folder], TINY.cell_types, folds, 0, labels=repaired)
+    assert {image.image_id: len(image.crops) for image in data.training} == {"image1": 1, "image2": 1}
+    assert len(data.validation_truth["image0"]) == 2
+
+
+def test_put_together_and_deformed_pictures_are_trained_on(data: TrainingData, tmp_path: Path) -> None:
+    from sartorius.detectron.stream import Pictures, Place
+
+    changed = TINY.model_copy(update={"paste_share": 1.0, "elastic_px": 2.0})
+    plain, other = (Pictures(data.training, settings, 0)[Place(5, 1)] for settings in (TINY, changed))
+    assert (plain["image"] != other["image"]).any()
+    assert train(changed.model_copy(update={"iterations": 1}), data, tmp_path, "random", Machines()).exists()

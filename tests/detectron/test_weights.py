@@ -155,3 +155,24 @@ def test_torchvision_weights_compute_the_same_features_in_our_backbone(tmp_path:
 @pytest.mark.parametrize("backbone", ["r50", "r101", "r152", "x101_32x8d"])
 def test_every_wide_backbone_has_weights_that_can_be_downloaded(backbone: str) -> None:
     assert model_zoo(backbone).endswith((".pkl", ".pth"))
+
+
+def test_a_model_of_eight_cell_lines_starts_one_of_three_types(tmp_path: Path) -> None:
+    lines = ("a172", "bt474", "bv2", "huh7", "mcf7", "shsy5y", "skbr3", "skov3")
+    donor = build_model(detectron_config(TINY.model_copy(update={"cell_types": lines}), "cpu"))
+    torch.save({"model": donor.state_dict()}, tmp_path / "model_final.pth")
+    export(tmp_path, tmp_path / "livecell.safetensors", "float32")
+    model = tiny_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    load_initial(model, "r50_thin", tmp_path / "livecell.safetensors")
+    kept_random = {
+        name for name, tensor in model.state_dict().items() if tensor.shape != donor.state_dict()[name].shape
+    }
+    assert kept_random == {
+        f"roi_heads.{part}.{kind}"
+        for part in ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_head.predictor")
+        for kind in ("weight", "bias")
+    }
+    for name, tensor in model.state_dict().items():
+        expected = before[name] if name in kept_random else donor.state_dict()[name]
+        assert torch.equal(tensor, expected), name

@@ -1,0 +1,55 @@
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_models import TINY, write_tiny_data
+
+from sartorius.cli import main
+from sartorius.detectron.memorising import memorising_data, memorising_settings
+from sartorius.detectron.training_data import read_training_data
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["sartorius", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def test_the_images_to_learn_by_heart_are_of_all_types_and_validated_on(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data", images=8)  # types in turn
+    chosen = memorising_data(read_training_data([folder], TINY.cell_types, None, None), 4)
+    assert [image.image_id for image in chosen.training] == ["image0", "image1", "image2", "image3"]
+    assert chosen.validation == chosen.training
+    assert sorted(chosen.validation_truth) == ["image0", "image1", "image2", "image3"]
+
+
+def test_nothing_changes_the_pictures_that_are_to_be_learned_by_heart() -> None:
+    settings = memorising_settings(
+        TINY.model_copy(update={"turns": True, "elastic_px": 2.0, "iterations": 50})
+    )
+    assert (settings.flips, settings.turns, settings.elastic_px) == (False, False, 0.0)
+    assert settings.scale_jitter == (1.0, 1.0)
+    assert settings.evaluation_period == 5
+
+
+@pytest.mark.parametrize(("score", "status", "says"), [(0.8, 0, "memorised: "), (0.1, 1, "not memorised: ")])
+def test_overfit_says_whether_the_images_were_learned_by_heart(
+    score: float,
+    status: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sartorius.detectron.validation import Judge
+
+    monkeypatch.setattr(Judge, "scores", lambda self, model: {"validation/mAP": score})
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump(TINY.model_copy(update={"iterations": 1}).model_dump(mode="json")))
+    data = write_tiny_data(tmp_path / "data")
+    arguments = ("train", config, "--data", data, "--weights", "random", "--runs", tmp_path / "runs")
+    assert run(monkeypatch, *arguments, "--overfit", 3) == status
+    assert f"{says}competition mAP {score:.3f} on the 3 images" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "tiny" / "overfit3" / "curves.png").exists()
