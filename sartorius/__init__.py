@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sartorius.cells import Cells
     from sartorius.data.images import read_image
     from sartorius.errors import UserError
-    from sartorius.formats import read_any
+    from sartorius.formats import read_any, write_any
     from sartorius.fusion import fuse
     from sartorius.morphometrics import measure_cells, measure_image, measure_types
     from sartorius.plots import overlay, write_picture
@@ -37,6 +37,7 @@ _MODULES = {
     "overlay": "plots",
     "read_any": "formats",
     "read_image": "data.images",
+    "write_any": "formats",
     "write_picture": "plots",
 }
 
@@ -54,6 +55,7 @@ __all__ = [
     "overlay",
     "read_any",
     "read_image",
+    "write_any",
     "write_picture",
 ]
 

@@ -1,4 +1,4 @@
-"""`sartorius data …`: look at, split and create data sets."""
+"""`sartorius data …`: look at, split, mend, convert and create data sets."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sartorius.cli import pseudo
+from sartorius.cli import convert, pseudo, repair
 
 if TYPE_CHECKING:
     from sartorius.data.check import DataCheck
@@ -21,10 +21,12 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same res
 
 def register(app: typer.Typer) -> None:
     """Add the command and its subcommands."""
-    data = typer.Typer(help="Look at, split and create data sets.", no_args_is_help=True)
+    data = typer.Typer(help="Look at, split, mend, convert and create data sets.", no_args_is_help=True)
     data.command("check")(check)
     data.command("folds")(folds)
     data.command("synthesize")(synthesize)
+    repair.register(data)
+    convert.register(data)
     pseudo.register(data)
     app.add_typer(data, name="data")
 

@@ -66,7 +66,7 @@ def test_images_add_intensities_and_the_sizes_a_submission_needs(monkeypatch, ca
         (["{0}/fused", "--out", "{0}/a.csv", "--um-per-px", "-1"], "expected more than 0 micrometres"),
         (["{0}/fused", "--out", "{0}/a.csv", "--images", "{0}/few"], "2 of its 3 images are not among the 1 given"),
         (["{0}/fused", "--out", "{0}/a.csv", "--images", "{0}/small"], "its cells are of an image of height and width"),
-        (["{0}/images", "--out", "{0}/a.csv"], "images"),
+        (["{0}/photographs", "--out", "{0}/a.csv"], "separate pieces, as in a photograph"),
     ],
 )  # fmt: skip
 def test_wrong_input_ends_with_one_message(monkeypatch, capsys, tmp_path, found, arguments, message):
@@ -74,6 +74,9 @@ def test_wrong_input_ends_with_one_message(monkeypatch, capsys, tmp_path, found,
         (tmp_path / folder).mkdir()
         for name in names:
             tifffile.imwrite(tmp_path / folder / f"{name}.tif", np.zeros((5, 6), np.uint8))
+    (tmp_path / "photographs").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "photographs" / "a.tif", noise)
     assert run(monkeypatch, "measure", *(text.format(tmp_path) for text in arguments)) == 2
     err = capsys.readouterr().err
     assert message in err

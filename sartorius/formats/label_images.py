@@ -1,0 +1,198 @@
+"""Label images: 0 is background, every cell has a number of its own; one file per image, or one per image and type."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+from skimage.measure import label
+
+from sartorius.cells import Cells
+from sartorius.data.images import IMAGE_SUFFIXES, read_grey
+from sartorius.errors import UserError
+from sartorius.files import atomic_path
+from sartorius.formats.known import Known
+from sartorius.formats.label_table import TABLE, LabelRow, read_table, write_table
+from sartorius.rle import CocoRle, Crop, cocos_from_crops, crops_from_cocos
+from sartorius.submission import UNKNOWN_CELL_TYPE
+
+Labels = NDArray[np.int64]
+
+#: Names of label files that tell no cell type, and of what else lies beside them.
+_UNTYPED = ("label", "labels", "mask", "masks", "instances", "segmentation")
+_NO_LABELS = ("image", "img", "raw")
+#: The most that a 16-bit PNG can tell apart.
+_MOST_PNG_LABELS = 2**16 - 1
+#: A label with more parts than this, on average, is no cell but a grey value.
+_MOST_PARTS = 10
+SOURCE = "labels"
+
+
+class _LabelFile(NamedTuple):
+    image_id: str
+    cell_type: str
+    path: Path
+
+
+class _Cell(NamedTuple):
+    label: int
+    mask: CocoRle
+    facts: LabelRow
+
+
+def read_labels(path: Path, known: Known) -> dict[str, Cells]:
+    """The cells of label images by image id, in the order of their labels.
+
+    path: one label image; or a folder of `<image id>.tif` or `.png`; or a folder with a folder for each image, in it
+        `labels.tif`, or one file for each cell type named after it (`class1.tif`, `class2.tif` …).
+    Types, scores and sources are those of `labels.csv` in the folder, if it is there; otherwise the type is the
+    file's name where that tells one and "unknown" where not, and the score 1.
+    Raises UserError naming the file that is no label image.
+    """
+    files = list(_label_files(path))
+    if not files:
+        raise UserError(f"{path}: expected label images ({', '.join(IMAGE_SUFFIXES)}), found none")
+    table = read_table(path / TABLE) if (path / TABLE).is_file() else {}
+    of_image: dict[str, list[_LabelFile]] = {}
+    for file in files:
+        of_image.setdefault(file.image_id, []).append(file)
+    return {image_id: _read_image(of_files, table) for image_id, of_files in of_image.items()}
+
+
+def write_labels(path: Path, found: Mapping[str, Cells], known: Known) -> None:
+    """Write `<path>/<image id>.tif` for each image, and `labels.csv` with types, scores and sources.
+
+    Labels count from 1 in the order of the cells. A pixel that cells share goes to the surest.
+    """
+    for image_id, cells in found.items():
+        _write_image(path / f"{image_id}.tif", drawn_labels(cells))
+    write_table(path / TABLE, found)
+
+
+def write_png_labels(path: Path, found: Mapping[str, Cells], known: Known) -> None:
+    """As `write_labels`, but PNG; raises UserError if an image has more cells than fit into 16 bits."""
+    for image_id, cells in found.items():
+        if len(cells) > _MOST_PNG_LABELS:
+            raise UserError(
+                f"{path}: image {image_id} has {len(cells)} cells, a PNG tells {_MOST_PNG_LABELS} apart; write TIFF"
+            )
+        _write_image(path / f"{image_id}.png", drawn_labels(cells))
+    write_table(path / TABLE, found)
+
+
+def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -> None:
+    """Write `<path>/<image id>/<cell type>.tif` for each type that occurs anywhere, and `labels.csv`.
+
+    Labels count from 1 through all cells of an image. A pixel that cells of one type share goes to the surest.
+    """
+    types = sorted({str(name) for cells in found.values() for name in cells.cell_types})
+    for image_id, cells in found.items():
+        for name in types or [_UNTYPED[0]]:
+            _write_image(path / image_id / f"{name}.tif", drawn_labels(cells, name))
+    write_table(path / TABLE, found)
+
+
+def drawn_labels(cells: Cells, cell_type: str | None = None) -> NDArray[np.uint32]:
+    """One label image of the cells: row number + 1 in each cell's pixels, 0 elsewhere.
+
+    cell_type: only cells of this type are drawn. A pixel that cells share goes to the surest, the first if even.
+    """
+    labels = np.zeros(cells.size_hw, dtype=np.uint32)
+    crops = crops_from_cocos(cells.masks)
+    for row in np.argsort(-cells.scores, kind="stable")[::-1].tolist():
+        if cell_type is None or cells.cell_types[row] == cell_type:
+            top, left, pixels = crops[row]
+            labels[top : top + pixels.shape[0], left : left + pixels.shape[1]][pixels] = row + 1
+    return labels
+
+
+def _label_files(path: Path) -> Iterator[_LabelFile]:
+    if not path.is_dir():
+        yield _LabelFile(path.stem, UNKNOWN_CELL_TYPE, path)
+        return
+    for entry in sorted(path.iterdir()):
+        if _is_image(entry):
+            yield _LabelFile(entry.stem, UNKNOWN_CELL_TYPE, entry)
+        elif entry.is_dir():
+            for file in filter(_is_image, sorted(entry.iterdir())):
+                name = file.stem.lower()
+                if name not in _NO_LABELS:
+                    cell_type = UNKNOWN_CELL_TYPE if name in _UNTYPED else file.stem
+                    yield _LabelFile(entry.name, cell_type, file)
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _read_image(files: list[_LabelFile], table: Mapping[tuple[str, int], LabelRow]) -> Cells:
+    """The cells of the label files of one image."""
+    found: list[_Cell] = []
+    size_hw: tuple[int, int] | None = None
+    for file in files:
+        labels = _read_label_image(file.path)
+        if size_hw not in (None, labels.shape):
+            raise UserError(
+                f"{file.path}: has height and width {labels.shape}, expected {size_hw} as {files[0].path}"
+            )
+        size_hw = (labels.shape[0], labels.shape[1])
+        for number, mask in _masks(labels).items():
+            unknown = LabelRow(file.cell_type, 1.0, SOURCE)
+            found.append(_Cell(number, mask, table.get((file.image_id, number), unknown)))
+    if table:
+        found.sort(key=lambda cell: cell.label)
+    assert size_hw is not None
+    return Cells(
+        image_id=files[0].image_id,
+        size_hw=size_hw,
+        masks=tuple(cell.mask for cell in found),
+        scores=np.array([cell.facts.score for cell in found], dtype=np.float32),
+        cell_types=np.array([cell.facts.cell_type for cell in found], dtype=np.str_),
+        sources=np.array([cell.facts.source for cell in found], dtype=np.str_),
+    )
+
+
+def _read_label_image(path: Path) -> Labels:
+    """Whole numbers from 0; raises UserError if there are others, as in a picture of the labels."""
+    grey = read_grey(path)
+    if grey.dtype.kind == "f" and not np.array_equal(grey, np.rint(grey)):
+        raise UserError(
+            f"{path}: expected a label image of whole numbers, got fractions up to {grey.max():g}"
+        )
+    if grey.min() < 0:
+        raise UserError(f"{path}: expected labels from 0 (background), got {grey.min():g}")
+    labels = grey.astype(np.int64)
+    numbers, parts = len(np.unique(labels[labels > 0])), int(label(labels, connectivity=2).max(initial=0))
+    if parts > _MOST_PARTS * max(numbers, 1):
+        raise UserError(
+            f"{path}: expected a label image with a number for each cell, but its {numbers} numbers lie in {parts} "
+            "separate pieces, as in a photograph"
+        )
+    return labels
+
+
+def _masks(labels: Labels) -> dict[int, CocoRle]:
+    """The mask of each label, by label in ascending order."""
+    numbers, dense = np.unique(labels, return_inverse=True)
+    dense = dense.reshape(labels.shape) + (1 if numbers[0] else 0)
+    numbers = numbers[numbers > 0]
+    crops = [
+        Crop(rows.start, cols.start, dense[rows, cols] == number)
+        for number, (rows, cols) in enumerate(find_objects(dense), start=1)
+    ]
+    size_hw = (labels.shape[0], labels.shape[1])
+    return dict(zip(numbers.tolist(), cocos_from_crops(crops, size_hw), strict=True))
+
+
+def _write_image(path: Path, labels: NDArray[np.uint32]) -> None:
+    """16 bits where they are enough, which more programs read."""
+    small = labels.astype(np.uint16) if labels.max(initial=0) < 2**16 else labels
+    with atomic_path(path) as temporary:
+        if path.suffix == ".png":
+            temporary.write_bytes(cv2.imencode(".png", small)[1].tobytes())
+        else:
+            tifffile.imwrite(temporary, small, compression="zlib", photometric="minisblack")

@@ -1,0 +1,129 @@
+"""YOLO segmentation text: one file per image, one line per cell, its outline as fractions of width and height."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from sartorius.cells import CELL_TYPES, Cells
+from sartorius.errors import UserError
+from sartorius.files import atomic_path
+from sartorius.formats.coco_fields import type_numbers
+from sartorius.formats.known import Known, size_of
+from sartorius.formats.rings import Ring, masks_of_rings, one_ring, parts_of_masks
+
+#: Names the classes of a data set.
+DATA_FILE = "data.yaml"
+SOURCE = "yolo"
+_WHAT = "YOLO text"
+
+
+def read_yolo(path: Path, known: Known) -> dict[str, Cells]:
+    """The cells of YOLO segmentation files by image id, the file's name without ending.
+
+    path: a `.txt` file, a folder of them, or a data set's folder with `labels/` (or `labels/<split>/`) and
+        `data.yaml`, whose names the cell types are; without it they are the competition's types.
+    known: the images, whose sizes the files do not tell. Images without a file are left out.
+    A line is `class x1 y1 x2 y2 …`, with the score at its end where there is one. A pixel is cell if its centre lies
+    inside the outline an odd number of times, so that an outline that runs to a hole and back keeps the hole.
+    Raises UserError naming the line that is malformed, or the image whose size is not known.
+    """
+    names = _class_names(path)
+    return {
+        file.stem: _read_file(file, size_of(file.stem, known, file, _WHAT), names)
+        for file in _text_files(path)
+    }
+
+
+def write_yolo(path: Path, found: Mapping[str, Cells], known: Known) -> None:
+    """Write `<path>/labels/<image id>.txt` for each image and `<path>/data.yaml`.
+
+    Holes and parts are joined to the outline by lines that run to and fro. Scores are written where one is not 1.
+    Cells without pixels are left out.
+    """
+    numbers = type_numbers(found)
+    scored = any((cells.scores < 1).any() for cells in found.values())
+    for image_id, cells in found.items():
+        lines = []
+        for row, parts in enumerate(parts_of_masks(cells.masks)):
+            if parts:
+                height, width = cells.size_hw
+                fractions = (one_ring(parts) / (width, height)).ravel().tolist()
+                score = [repr(float(cells.scores[row]))] if scored else []
+                points = [f"{number:.7g}" for number in fractions]
+                lines.append(" ".join([str(numbers[str(cells.cell_types[row])] - 1), *points, *score]))
+        with atomic_path(path / "labels" / f"{image_id}.txt") as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    names = {number - 1: name for name, number in numbers.items()}
+    with atomic_path(path / DATA_FILE) as temporary:
+        temporary.write_text(yaml.safe_dump({"path": ".", "names": names}, sort_keys=False), encoding="utf-8")
+
+
+def is_yolo(path: Path) -> bool:
+    """Whether a folder holds YOLO's text files."""
+    return (path / "labels").is_dir() or any(path.glob("*.txt"))
+
+
+def _text_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    folder = path / "labels" if (path / "labels").is_dir() else path
+    files = sorted(file for file in folder.rglob("*.txt") if not file.name.startswith("."))
+    if not files:
+        raise UserError(f"{folder}: expected YOLO text files (.txt), found none")
+    return files
+
+
+def _class_names(path: Path) -> dict[int, str]:
+    file = path / DATA_FILE
+    if not file.is_file():
+        return dict(enumerate(CELL_TYPES))
+    try:
+        names = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]
+        return {
+            int(number): str(name)
+            for number, name in (names if isinstance(names, dict) else dict(enumerate(names))).items()
+        }
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: expected `names` with the name of each class: {error}") from None
+
+
+def _read_file(path: Path, size_hw: tuple[int, int], names: Mapping[int, str]) -> Cells:
+    rings: list[list[Ring]] = []
+    types, scores = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        kind, points, score = _parsed(f"{path}, line {number}", line)
+        if kind not in names:
+            raise UserError(f"{path}, line {number}: class {kind} has no name; known are {dict(names)}")
+        rings.append([points * (size_hw[1], size_hw[0])])
+        types.append(names[kind])
+        scores.append(score)
+    return Cells(
+        image_id=path.stem,
+        size_hw=size_hw,
+        masks=tuple(masks_of_rings(rings, size_hw)),
+        scores=np.array(scores, dtype=np.float32),
+        cell_types=np.array(types, dtype=np.str_),
+        sources=np.full(len(rings), SOURCE),
+    )
+
+
+def _parsed(where: str, line: str) -> tuple[int, Ring, float]:
+    """Class, points as fractions (K, 2), score."""
+    try:
+        kind, *numbers = [float(token) for token in line.split()]
+        has_score = len(numbers) % 2 == 1
+        score = numbers.pop() if has_score else 1.0
+        points = np.array(numbers).reshape(-1, 2)
+    except ValueError as error:
+        raise UserError(f"{where}: expected `class x1 y1 x2 y2 … [score]`: {error}") from None
+    if len(points) < 3 or kind != int(kind):
+        raise UserError(
+            f"{where}: expected a class and at least 3 points, got {len(points)}; boxes are no outlines"
+        )
+    if not (np.isfinite(points).all() and (points > -0.5).all() and (points < 1.5).all() and 0 <= score <= 1):
+        raise UserError(f"{where}: expected fractions of width and height and a score, all from 0 to 1")
+    return int(kind), points, score

@@ -1,0 +1,60 @@
+import json
+import sys
+
+import pytest
+from drawing import cell
+
+from sartorius.cli import main
+from sartorius.formats import write_any
+
+
+def run(monkeypatch, *arguments):
+    """The exit status of `sartorius data convert <arguments>`."""
+    monkeypatch.setattr(sys, "argv", ["sartorius", "data", "convert", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def coco(tmp_path):
+    path = tmp_path / "cells.json"
+    write_any(path, {"drawn": cell("##../##..", score=0.5)}, "coco")
+    return path
+
+
+def test_the_command_says_what_was_lost(monkeypatch, capsys, tmp_path, coco):
+    assert run(monkeypatch, coco, "--to", "competition", "--out", tmp_path / "t.csv") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 't.csv'}: 1 cells in 1 images, read as coco, written as competition",
+        "lost:",
+        "  the scores of 1 cells",
+        "  the sources of 1 cells (who found them)",
+    ]
+    assert run(monkeypatch, coco, "--to", "imagej", "--out", tmp_path / "rois") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["lost: nothing, read back they are the same"]
+
+
+def test_the_result_as_json(monkeypatch, capsys, tmp_path, coco):
+    assert run(monkeypatch, coco, "--to", "geojson", "--out", tmp_path / "q", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "out": str(tmp_path / "q"), "format": "geojson", "read_as": "coco", "images": 1, "cells": 1, "lost": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{0}/cells.json", "--to", "cocos", "--out", "{0}/x.json"], "did you mean coco?"),
+        (["{0}/cells.json", "--to", "coco", "--from", "qupath", "--out", "{0}/x.json"], "'qupath' is no known format"),
+        (["{0}/cells.json", "--to", "coco", "--out", "{0}/x.csv"], "expected the name of a .json file"),
+        (["{0}/nowhere", "--to", "coco", "--out", "{0}/x.json"], "no such file or folder of cells"),
+        (["{0}/cells.json", "--to", "yolo", "--out", "{0}"], "expected a new or empty folder"),
+        (["{0}/cells.json", "--from", "submission", "--to", "coco", "--out", "{0}/x.json"], "--images DIR"),
+    ],
+)  # fmt: skip
+def test_wrong_input_ends_with_one_message(monkeypatch, capsys, tmp_path, coco, arguments, message):
+    assert run(monkeypatch, *(text.format(tmp_path) for text in arguments)) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err

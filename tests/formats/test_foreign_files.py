@@ -1,0 +1,243 @@
+"""Files as other programs write them, and files that are wrong."""
+
+import json
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from drawing import drawn
+from roifile import ROI_TYPE, ImagejRoi
+
+from sartorius.errors import UserError
+from sartorius.formats import detect_format, read_any
+
+POLYGON = [1, 1, 3, 1, 3, 3, 1, 3]
+SQUARE = "...../.##../.##../....."
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two images of 4 x 5 px."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a", "7"):
+        cv2.imwrite(str(folder / f"{name}.png"), np.zeros((4, 5), np.uint8))
+    return {name: folder / f"{name}.png" for name in ("a", "7")}
+
+
+def coco(annotations, **changed):
+    data = {
+        "images": [{"id": 7, "file_name": "some/folder/a.jpg", "height": 4, "width": 5}],
+        "categories": [{"id": 3, "name": "neuron"}],
+        "annotations": annotations,
+    }
+    return json.dumps(data | changed)
+
+
+def annotation(**changed):
+    return {"id": 1, "image_id": 7, "category_id": 3, "segmentation": [POLYGON]} | changed
+
+
+def test_coco_polygons_and_run_lengths_of_both_kinds_are_read(tmp_path):
+    runs = {"size": [4, 5], "counts": [5, 2, 2, 2, 9]}
+    (tmp_path / "a.json").write_text(coco([annotation(), annotation(segmentation=runs)]))
+    found = read_any(tmp_path / "a.json")["a"]
+    assert drawn(found) == [SQUARE, SQUARE]
+    assert (found.cell_types.tolist(), found.scores.tolist()) == (["neuron"] * 2, [1, 1])
+
+
+def test_annotations_in_a_mapping_by_number_are_read_as_some_livecell_files_have_them(tmp_path):
+    (tmp_path / "a.json").write_text(coco({"12": annotation()}))
+    assert drawn(read_any(tmp_path / "a.json")["a"]) == [SQUARE]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a JSON file"),
+        ("{}", "none that is known"),
+        (coco([annotation(image_id=8)]), "annotation 1: there is no image 8"),
+        (coco([annotation(category_id=9)]), "there is no category 9"),
+        (coco([annotation(score=1.5)]), "expected a score from 0 to 1, got 1.5"),
+        (coco([annotation(segmentation=[[1, 2, 3, 4, 5, 6, 7]])]), "odd number of coordinates"),
+        (coco([annotation(segmentation="mask")]), "neither run lengths nor polygons"),
+        (coco([annotation(segmentation={"size": [9, 9], "counts": "01"})]), r"of height and width \[9, 9\]"),
+        (coco([annotation(segmentation={"size": [4, 5], "counts": "0"})]), "do not cover it"),
+        (coco([annotation(segmentation={"size": [4, 5], "counts": [3]})]), "cover 3 of 20 pixels"),
+        (coco([{"id": 1}]), "expected the field `image_id`"),
+        (coco([], categories=None), "the list `categories`"),
+        (coco([], images=[{"id": 1, "file_name": "a.png", "height": 4}]), "expected the field `width`"),
+        (coco([], images=[{"id": 1, "file_name": "a.png", "height": 4, "width": 0}]), "in whole pixels"),
+    ],
+)
+def test_a_malformed_coco_file_is_told_by_its_first_fault(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_any(tmp_path / "a.json")
+
+
+def test_results_name_images_by_id_file_or_number(tmp_path, images):
+    results = [
+        {"image_id": image, "category_id": category, "segmentation": [POLYGON], "score": 0.5}
+        for image, category in (("a", 1), ("a.png", 2), (7, 9))
+    ]
+    (tmp_path / "r.json").write_text(json.dumps(results))
+    found = read_any(tmp_path / "r.json", images)
+    assert found["a"].cell_types.tolist() == ["shsy5y", "astro"]
+    assert found["7"].cell_types.tolist() == ["class9"]
+
+
+def test_a_reference_explains_the_numbers_of_results(tmp_path):
+    results = [{"image_id": 7, "category_id": 3, "segmentation": [POLYGON], "score": 0.5}]
+    (tmp_path / "r.json").write_text(json.dumps(results))
+    (tmp_path / "a.json").write_text(coco([]))
+    found = read_any(tmp_path / "r.json", reference=tmp_path / "a.json")
+    assert found["a"].cell_types.tolist() == ["neuron"]
+    (tmp_path / "r.json").write_text(json.dumps([results[0] | {"category_id": 4}]))
+    with pytest.raises(UserError, match=r"result 1: .*a\.json has no category 4"):
+        read_any(tmp_path / "r.json", reference=tmp_path / "a.json")
+
+
+def test_results_of_an_unknown_image_are_refused_and_no_results_are_no_cells(tmp_path, images):
+    (tmp_path / "r.json").write_text("[]")
+    assert [len(cells) for cells in read_any(tmp_path / "r.json", images).values()] == [0, 0]
+    (tmp_path / "r.json").write_text('[{"image_id": 3, "category_id": 1}]')
+    with pytest.raises(UserError, match="image 3 is none of the 2 known images; name the COCO file"):
+        read_any(tmp_path / "r.json", images)
+    with pytest.raises(UserError, match="--images DIR"):
+        read_any(tmp_path / "r.json")
+
+
+def test_label_images_of_one_type_each_beside_their_image_are_read(tmp_path):
+    folder = tmp_path / "data" / "uuid"
+    folder.mkdir(parents=True)
+    labels = np.array([[0, 5, 5], [9, 0, 0]])
+    tifffile.imwrite(folder / "class1.tif", labels.astype(np.float64))
+    tifffile.imwrite(folder / "class2.tif", (labels * 0).astype(np.uint16))
+    cv2.imwrite(str(folder / "image.png"), np.zeros((2, 3), np.uint8))
+    found = read_any(tmp_path / "data")["uuid"]
+    assert drawn(found) == [".##/...", ".../#.."]
+    assert found.cell_types.tolist() == ["class1", "class1"]
+
+
+def test_one_label_image_is_one_image(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.array([[1, 1], [2, 60000]], np.uint16))
+    found = read_any(tmp_path / "x.png")
+    assert drawn(found["x"]) == ["##/..", "../#.", "../.#"]
+    assert found["x"].cell_types.tolist() == ["unknown"] * 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(np.array([[0.5, 1]], np.float32), "whole numbers"), (np.array([[-1, 1]], np.int16), "labels from 0")],
+)
+def test_what_is_no_label_image_is_refused(tmp_path, labels, message):
+    tifffile.imwrite(tmp_path / "x.tif", labels)
+    with pytest.raises(UserError, match=message):
+        read_any(tmp_path / "x.tif")
+
+
+def test_a_malformed_table_of_labels_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.ones((2, 2), np.uint16))
+    (tmp_path / "labels.csv").write_text("image_id,label,cell_type,score,source\nx,1,cort,high,me\n")
+    with pytest.raises(
+        UserError, match=r"labels\.csv, line 2: expected a label and a score, got '1', 'high'"
+    ):
+        read_any(tmp_path)
+
+
+def test_yolo_text_without_names_has_the_competitions_types(tmp_path, images):
+    (tmp_path / "a.txt").write_text("1 0.2 0.25 0.6 0.25 0.6 0.75 0.2 0.75 0.875\n\n")
+    found = read_any(tmp_path / "a.txt", images)["a"]
+    assert (drawn(found), found.cell_types.tolist(), found.scores.tolist()) == ([SQUARE], ["astro"], [0.875])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.2 0.2", "at least 3 points, got 2; boxes are no outlines"),
+        ("x 0.1 0.1 0.2 0.2 0.3 0.3", "expected `class x1 y1"),
+        ("0 10 10 20 20 30 30", "fractions of width and height"),
+        ("5 0.1 0.1 0.2 0.2 0.3 0.3", "class 5 has no name"),
+    ],
+)
+def test_a_malformed_yolo_line_is_told(tmp_path, images, line, message):
+    (tmp_path / "a.txt").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=rf"a\.txt, line 1: .*{message}"):
+        read_any(tmp_path / "a.txt", images)
+
+
+def test_yolo_text_of_an_unknown_image_is_refused(tmp_path, images):
+    (tmp_path / "z.txt").write_text("")
+    with pytest.raises(UserError, match=r"image 'z' is none of the 2 images given \(a, 7"):
+        read_any(tmp_path / "z.txt", images)
+
+
+def roi_zip(path, *regions):
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, region in enumerate(regions):
+            archive.writestr(f"{number}.roi", region.tobytes())
+
+
+def test_regions_drawn_in_imagej_are_read(tmp_path, images):
+    freehand = ImagejRoi.frompoints(np.array([[1.0, 1.0], [3.0, 1.0], [3.0, 3.0], [1.0, 3.0]]))
+    rectangle = ImagejRoi()
+    rectangle.roitype = ROI_TYPE.RECT
+    rectangle.left, rectangle.top, rectangle.right, rectangle.bottom = 1, 1, 3, 3
+    roi_zip(tmp_path / "a.zip", freehand, rectangle)
+    found = read_any(tmp_path / "a.zip", images)["a"]
+    assert drawn(found) == [SQUARE, SQUARE]
+    assert found.cell_types.tolist() == ["unknown"] * 2
+
+
+def test_points_are_no_cells_and_other_archives_no_regions(tmp_path, images):
+    point = ImagejRoi.frompoints(np.array([[1, 1]]))
+    point.roitype = ROI_TYPE.POINT
+    roi_zip(tmp_path / "a.zip", point)
+    with pytest.raises(
+        UserError, match=r"0\.roi: expected the outline of a cell, got a region of type point"
+    ):
+        read_any(tmp_path / "a.zip", images)
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match="expected a ZIP file of ImageJ's ROI manager"):
+        read_any(tmp_path / "a.zip", images)
+
+
+FEATURE = {
+    "type": "Feature",
+    "geometry": {"type": "Polygon", "coordinates": [[[1, 1], [3, 1], [3, 3], [1, 3], [1, 1]]]},
+    "properties": {
+        "objectType": "annotation",
+        "classification": {"name": "Tumor", "color": [200, 0, 0]},
+        "measurements": [{"name": "score", "value": 0.75}],
+    },
+}
+
+
+@pytest.mark.parametrize("data", [[FEATURE], FEATURE, {"type": "FeatureCollection", "features": [FEATURE]}])
+def test_qupaths_exports_are_read_in_each_of_their_forms(tmp_path, images, data):
+    (tmp_path / "a.geojson").write_text(json.dumps(data))
+    found = read_any(tmp_path / "a.geojson", images)["a"]
+    assert (drawn(found), found.cell_types.tolist(), found.scores.tolist()) == ([SQUARE], ["Tumor"], [0.75])
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [({"type": "Point", "coordinates": [1, 2]}, "got a Point"), (None, "expected a polygon of x, y"),
+     ({"type": "Polygon", "coordinates": [[["x", 2]]]}, "expected a polygon of x, y")],
+)  # fmt: skip
+def test_a_feature_that_is_no_polygon_is_refused(tmp_path, images, geometry, message):
+    (tmp_path / "a.geojson").write_text(json.dumps([FEATURE | {"geometry": geometry}]))
+    with pytest.raises(UserError, match=f"feature 1: .*{message}"):
+        read_any(tmp_path / "a.geojson", images)
+
+
+def test_what_is_in_no_known_format_is_refused(tmp_path):
+    (tmp_path / "a.xyz").write_text("?")
+    for path in (tmp_path / "a.xyz", tmp_path):
+        with pytest.raises(UserError, match="expected cells in one of the formats cells, competition"):
+            detect_format(path)
+    with pytest.raises(UserError, match="no such file or folder of cells"):
+        detect_format(tmp_path / "nowhere")
