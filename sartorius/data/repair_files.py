@@ -1,0 +1,106 @@
+"""A data set's labels repaired on disk: a new `train.csv` and a table of what was changed per image."""
+
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from sartorius.data.competition import (
+    annotations_of,
+    cells_by_image,
+    image_folder,
+    read_annotation_table,
+    truth_csv,
+)
+from sartorius.data.images import list_images, read_image
+from sartorius.data.repair import FAULTS, Fault, ImageRepair, repaired, with_unlabelled
+from sartorius.errors import UserError
+from sartorius.files import atomic_path
+from sartorius.rle import kaggles_from_cocos
+
+REPAIR_TABLE = "repair.csv"
+Report = Callable[[str, int, int], None]
+
+
+class RepairedData(NamedTuple):
+    """Where the repaired labels and the table are, and what was changed, by rising image id."""
+
+    csv: Path
+    table: Path
+    repairs: list[ImageRepair]
+
+
+def repair_data(
+    data_dir: Path, out: Path, report: Report, faults: Collection[Fault] = FAULTS
+) -> RepairedData:
+    """Write the labels of a data set without the faults; the data set itself is left alone.
+
+    out: a CSV file to write, or a folder that becomes a data set: `train.csv`, and links to the images of `data_dir`.
+        The table `repair.csv`, one row per image, lies beside the labels.
+    Rows keep their order and all their columns; an image of which no label is left keeps one empty row.
+    Raises UserError if `out` is the data set itself, a label is malformed, or an image is missing or of another size.
+    """
+    csv = truth_csv(data_dir)
+    as_folder = out.suffix.lower() != ".csv"
+    target = out / csv.name if as_folder else out
+    if target.resolve() == csv.resolve():
+        raise UserError(f"{out}: the repaired labels would replace those of {data_dir}; choose another --out")
+    table = read_annotation_table(csv)
+    annotations, malformed = annotations_of(table)
+    for line, fault in malformed.items():
+        raise UserError(f"{csv}, line {line}: {fault}; run `sartorius data check {data_dir}`")
+    lines: dict[str, list[int]] = {}
+    for row in annotations:
+        if row.mask is not None:
+            lines.setdefault(row.image_id, []).append(row.line)
+    truth = cells_by_image(annotations)
+    paths = list_images(image_folder(data_dir, "train"))
+    absent = sorted(set(truth) - set(paths))
+    if absent:
+        raise UserError(
+            f"{data_dir}: {len(absent)} labelled images have no file in train/, for example {', '.join(absent[:3])}"
+        )
+    texts: dict[int, str] = {}
+    repairs = []
+    for done, (image_id, cells) in enumerate(truth.items(), start=1):
+        cell_type = str(cells.cell_types[0]) if len(cells) else ""
+        mended = repaired(cells, read_image(paths[image_id]), cell_type, faults)
+        for place, mask in zip(mended.rows.tolist(), kaggles_from_cocos(mended.cells.masks), strict=True):
+            texts[lines[image_id][place]] = mask.text
+        repairs.append(mended.repair)
+        report("repair", done, len(truth))
+    _write_labels(csv, target, texts)
+    if as_folder:
+        _link_images(data_dir, out)
+    repairs = with_unlabelled(repairs)
+    repair_csv = target.parent / (REPAIR_TABLE if as_folder else f"{out.stem}_{REPAIR_TABLE}")
+    with atomic_path(repair_csv) as temporary:
+        pd.DataFrame(repairs, columns=ImageRepair._fields).to_csv(temporary, index=False, lineterminator="\n")
+    return RepairedData(target, repair_csv, repairs)
+
+
+def _write_labels(csv: Path, target: Path, texts: dict[int, str]) -> None:
+    """The rows of a truth file with these annotations by line; other rows with a label go, unless none of the image's
+    would stay: then the first stays with an empty annotation.
+    """
+    table = pd.read_csv(csv, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
+    table.index = pd.RangeIndex(2, len(table) + 2)
+    table = table[(table != "").any(axis=1)]
+    labelled = table["annotation"].str.strip() != ""
+    kept = ~labelled | table.index.isin(texts)
+    first = ~table["id"].duplicated()
+    emptied = first & ~table["id"].isin(table["id"][kept])
+    annotation = pd.Series(table.index, index=table.index).map(texts).fillna("")
+    with atomic_path(target) as temporary:
+        table.assign(annotation=annotation)[kept | emptied].to_csv(
+            temporary, index=False, lineterminator="\n"
+        )
+
+
+def _link_images(data_dir: Path, out: Path) -> None:
+    """Links in `out` to the folders of images, where there is nothing of that name yet."""
+    for name in ("train", "test"):
+        if (data_dir / name).is_dir() and not (out / name).exists():
+            os.symlink((data_dir / name).resolve(), out / name, target_is_directory=True)

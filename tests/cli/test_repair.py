@@ -1,0 +1,100 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from command_line import run
+
+
+class Ended(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    def call(*arguments: object) -> Ended:
+        status = run(monkeypatch, *arguments)
+        return Ended(status, *capsys.readouterr())
+
+    return call
+
+
+HEADER = "id,annotation,width,height,cell_type,sample_id"
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """One image with a cell labelled twice and one that overlaps it, one whose only row says it has no cells."""
+    folder = tmp_path / "data"
+    (folder / "train").mkdir(parents=True)
+    for name in "ab":
+        cv2.imwrite(str(folder / "train" / f"{name}.png"), np.full((1, 20), 9, np.uint8))
+    rows = ["a,1 10,20,1,cort,w", "a,1 10,20,1,cort,w", "a,10 3,20,1,cort,w", "b,,20,1,astro,v"]
+    (folder / "train.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    return folder
+
+
+def rows_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_a_mended_data_set_has_new_labels_the_old_columns_and_the_old_images(run_command, data_dir, tmp_path):
+    out = tmp_path / "mended"
+    before = (data_dir / "train.csv").read_bytes()
+    ended = run_command("data", "repair", data_dir, "--out", out)
+    assert ended.status == 0
+    assert rows_of(out / "train.csv") == [
+        HEADER,
+        "a,1 9,20,1,cort,w",
+        "a,10 3,20,1,cort,w",
+        "b,,20,1,astro,v",
+    ]
+    assert (data_dir / "train.csv").read_bytes() == before
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["a.png", "b.png"]
+    with (out / "repair.csv").open() as stream:
+        table = {row["image_id"]: row for row in csv.DictReader(stream)}
+    assert (table["a"]["duplicate"], table["a"]["overlap_px"], table["b"]["duplicate"]) == ("1", "1", "0")
+    assert "duplicates dropped" in ended.out
+    assert run_command("data", "check", out).status == 0
+
+
+def test_only_the_named_faults_are_mended_and_json_tells_each_image(run_command, data_dir, tmp_path):
+    out = tmp_path / "labels.csv"
+    ended = run_command("data", "repair", data_dir, "--out", out, "--only", "duplicate", "--json")
+    told = json.loads(ended.out)
+    assert told["mended"] == ["duplicate"]
+    assert told["types"]["cort"]["duplicate"] == 1
+    assert [(image["image_id"], image["overlap"]) for image in told["images"]] == [("a", 0), ("b", 0)]
+    assert rows_of(out)[1:3] == ["a,1 10,20,1,cort,w", "a,10 3,20,1,cort,w"]
+    assert (tmp_path / "labels_repair.csv").is_file()
+
+
+@pytest.mark.parametrize("out", ["data", "data/train.csv", "data/../data"])
+def test_the_labels_themselves_are_never_replaced(run_command, data_dir, out):
+    before = (data_dir / "train.csv").read_bytes()
+    ended = run_command("data", "repair", data_dir, "--out", data_dir.parent / out)
+    assert ended.status == 2
+    assert "would replace those of" in ended.err
+    assert (data_dir / "train.csv").read_bytes() == before
+
+
+def test_unknown_faults_malformed_labels_and_missing_images_are_refused(run_command, data_dir, tmp_path):
+    out = tmp_path / "out"
+    asked = run_command("data", "repair", data_dir, "--out", out, "--only", "hollow,hole")
+    assert (asked.status, "among hollow, cut, duplicate, overlap, got hole" in asked.err) == (2, True)
+    with (data_dir / "train.csv").open("a") as stream:
+        stream.write("c,1 1,20,1,cort,w\n")
+    assert (
+        "1 labelled images have no file in train/, for example c"
+        in run_command("data", "repair", data_dir, "--out", out).err
+    )
+    with (data_dir / "train.csv").open("a") as stream:
+        stream.write("a,30 1,20,1,cort,w\n")
+    assert "line 7: a run past the last" in run_command("data", "repair", data_dir, "--out", out).err
+    assert not out.exists()
