@@ -14,6 +14,7 @@ from sartorius.app import desk as shown
 from sartorius.app.desk import Desk
 from sartorius.app.finding import Stopped, find_cells, searched_images
 from sartorius.app.offers import Choice
+from sartorius.app.quantities import FIRST_NUMBER
 from sartorius.app.sessions import Session
 from sartorius.app.steps import steps_of
 from sartorius.app.uploads import Refusal, take_uploads
@@ -110,7 +111,7 @@ class Answers:
 
     def chosen_row(self, event: gr.SelectData) -> Update:
         """The viewer shows the cell of a row of the table."""
-        return gr.HTML(chosen=json.dumps({"cell": event.row_value[0], "row": event.index}))
+        return gr.HTML(chosen=json.dumps({"cell": event.row_value[0] - FIRST_NUMBER, "at": event.index}))
 
     def stop(self, request: gr.Request) -> str:
         """The search ends after the step that it is at."""

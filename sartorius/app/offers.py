@@ -1,6 +1,7 @@
 """The ensembles that a visitor can choose from, and their models, loaded when first used."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -76,7 +77,11 @@ def find_offers(folder: Path | None, given: Sequence[Path] = ()) -> list[Offer]:
 def missing_files(path: Path) -> list[Path]:
     """The files of models and weights that an ensemble file names and that are not there."""
     members = load_ensemble_settings(path).members
-    named = [path.parent / file for member in members for file in (member.model, member.weights)]
+    named = [
+        Path(os.path.normpath(path.parent / file))
+        for member in members
+        for file in (member.model, member.weights)
+    ]
     return [file for file in named if not file.is_file()]
 
 

@@ -37,6 +37,8 @@ QUANTITIES = (
     Quantity("mean_intensity", "Brightness", 0, 0),
     Quantity("nearest_neighbour", "Nearest cell", 1, 1),
 )
+#: The page counts an image's cells from here, as label images do, where 0 is background.
+FIRST_NUMBER = 1
 #: Digits behind the point for lengths and areas in µm.
 _UM_DECIMALS = {1: 1, 2: 1}
 
@@ -58,7 +60,7 @@ def heading(quantity: Quantity, in_um: bool) -> str:
 
 def shown_table(table: pd.DataFrame, in_um: bool) -> pd.DataFrame:
     """The rows of a table of measurements as the page shows them: every column text or rounded numbers."""
-    shown: dict[str, Any] = {"Cell": table["cell"], "Type": table["cell_type"].map(type_name)}
+    shown: dict[str, Any] = {"Cell": table["cell"] + FIRST_NUMBER, "Type": table["cell_type"].map(type_name)}
     for quantity in QUANTITIES:
         values = table[column(quantity, in_um)].astype(float)
         shown[heading(quantity, in_um)] = values.round(_decimals(quantity, in_um))

@@ -37,16 +37,18 @@ def serve(
 ) -> None:
     """The page answers at the address until the process is interrupted.
 
-    offers: the ensembles to choose from, the first one is chosen already.
-    load: loads an ensemble's models when they are first asked for.
+    offers: the ensembles to choose from, the first one is chosen and loaded already.
+    load: loads an ensemble's models.
     address: host name or number, and port; port 0 takes a free one.
     ready: called with the page's URL once it answers.
-    Raises UserError if the address cannot be used.
+    Raises UserError if the address cannot be used, or the first ensemble's models cannot be loaded.
     """
-    with closing(_listening(address)) as listener, _folder() as folder:
+    models = Models(load)
+    with closing(_listening(address)) as listener, temporary_folder() as folder:
+        models.of(offers[0])
         server = uvicorn.Server(
             uvicorn.Config(
-                build_server(offers, load, limits, folder),
+                build_server(offers, models, limits, folder),
                 log_level="warning",
                 timeout_graceful_shutdown=_LAST_S,
             )
@@ -56,13 +58,12 @@ def serve(
             server.run(sockets=[listener])
 
 
-def build_server(offers: Sequence[Offer], load: Loader, limits: Limits, folder: Path) -> FastAPI:
-    """The application, which keeps what visitors bring in the folder."""
+def build_server(offers: Sequence[Offer], models: Models, limits: Limits, folder: Path) -> FastAPI:
+    """The application, which keeps what visitors bring in the folder; `temporary_folder` makes one."""
     store = SessionStore(folder, limits)
-    desk = Desk(store, {offer.key: offer for offer in offers}, Models(load), limits)
+    desk = Desk(store, {offer.key: offer for offer in offers}, models, limits)
 
-    with _environment(folder):
-        page = build_page(desk)
+    page = build_page(desk)
     app = FastAPI(lifespan=_sweeping(store), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(SafeHeaders)
     add_routes(app, store)
@@ -84,6 +85,25 @@ def build_server(offers: Sequence[Offer], load: Loader, limits: Limits, folder: 
     return app
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for everything that visitors bring; while it is there Gradio keeps its files in it and reports nothing.
+
+    Gradio reads both from the environment, when it builds a page and when a file arrives.
+    """
+    with tempfile.TemporaryDirectory(prefix="sartorius-app-", ignore_cleanup_errors=True) as name:
+        wanted = _NO_REPORTS | {"GRADIO_TEMP_DIR": str(Path(name) / "uploads")}
+        before = {variable: os.environ.get(variable) for variable in wanted}
+        os.environ.update(wanted)
+        try:
+            yield Path(name)
+        finally:
+            for variable, value in before.items():
+                os.environ.pop(variable)
+                if value is not None:
+                    os.environ[variable] = value
+
+
 def _listening(address: tuple[str, int]) -> socket.socket:
     """A socket that the server can take; raises UserError if the address cannot be used."""
     host, port = address
@@ -91,33 +111,11 @@ def _listening(address: tuple[str, int]) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server(address, family=family)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number is not None and number > 0 else str(error)
         raise UserError(
             f"http://{host}:{port}: expected a free address of this machine ({reason}); choose another --port or --host"
         ) from None
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A temporary folder for everything that visitors bring and Gradio keeps."""
-    with tempfile.TemporaryDirectory(prefix="sartorius-app-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
-@contextmanager
-def _environment(folder: Path) -> Iterator[None]:
-    """Gradio reads where to keep files, and whether to report home, from the environment when a page is built."""
-    wanted = _NO_REPORTS | {"GRADIO_TEMP_DIR": str(folder / "uploads")}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _sweeping(store: SessionStore) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

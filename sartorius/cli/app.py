@@ -1,11 +1,14 @@
 """`sartorius app`: the page in the browser."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import sartorius
 from sartorius.cli.ensembles import Device
+from sartorius.errors import UserError
 
 #: Addresses that only this machine can reach.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -25,8 +28,12 @@ def serve_page(
         ),
     ] = None,
     folder: Annotated[
-        Path, typer.Option("--ensembles", help="Folder of ensemble files to choose from.")
-    ] = Path("configs/ensembles"),
+        Path | None,
+        typer.Option(
+            "--ensembles",
+            help="Folder of ensemble files; without it configs/ensembles, of the repository if not here.",
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to answer at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
@@ -48,13 +55,14 @@ def serve_page(
 
     Works until interrupted with Ctrl-C. Uploaded images stay on this machine, in a temporary folder that is removed.
     """
+    _require_gradio()
     from sartorius.app.limits import Limits
     from sartorius.app.offers import find_offers
     from sartorius.app.server import serve
     from sartorius.cli.ensembles import loaded_predictors
 
     limits = Limits(max_file_mb, max_megapixels, max_images, max_waiting, idle_minutes)
-    offers = find_offers(folder, ensembles or [])
+    offers = find_offers(folder or _default_folder(), ensembles or [])
     if host not in LOOPBACK:
         typer.echo(
             f"warning: --host {host} lets everyone in who can reach this machine; there is no password",
@@ -67,3 +75,18 @@ def serve_page(
         (host, port),
         lambda url: typer.echo(f"sartorius app: {url}  (Ctrl-C ends it)"),
     )
+
+
+def _default_folder() -> Path:
+    """The ensembles of the folder that the command runs in, or those of the repository."""
+    here = Path("configs/ensembles")
+    return here if here.is_dir() else Path(sartorius.__file__).resolve().parent.parent / here
+
+
+def _require_gradio() -> None:
+    """Raises UserError naming the extra to install where gradio is missing."""
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError(
+            "this command needs gradio, which is not installed; in a checkout run `uv sync --extra app`, elsewhere "
+            "install `sartorius[app]`"
+        )

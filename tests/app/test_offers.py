@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+from bright_cells import BrightCells, written_ensemble
+
+from sartorius.app.offers import Choice, Models, find_offers
+from sartorius.errors import UserError
+
+
+def test_an_ensemble_with_its_weights_is_offered_with_its_types_and_thresholds(tmp_path):
+    (offer,) = find_offers(
+        written_ensemble(tmp_path / "here").parent.joinpath("none"), [tmp_path / "here/bright_discs.yaml"]
+    )
+    assert offer.title == "Bright discs"
+    assert offer.cell_types == ("shsy5y", "astro", "cort")
+    assert offer.thresholds == {"shsy5y": 0.5, "astro": 0.5, "cort": 0.5}
+
+
+def folder_of_ensembles(tmp_path: Path) -> Path:
+    """One ensemble with weights and one without, beside each other."""
+    path = written_ensemble(tmp_path / "models")
+    folder = tmp_path / "ensembles"
+    folder.mkdir()
+    text = path.read_text().replace("model.yaml", "../models/model.yaml")
+    (folder / "ready.yaml").write_text(text.replace("weights.", "../models/weights."))
+    (folder / "untrained.yaml").write_text(text.replace("weights.", "../models/missing."))
+    return folder
+
+
+def test_of_a_folder_only_ensembles_whose_weights_are_here_are_offered(tmp_path):
+    offers = find_offers(folder_of_ensembles(tmp_path))
+    assert [offer.title for offer in offers] == ["Ready"]
+
+
+def test_a_given_ensemble_comes_first_and_once(tmp_path):
+    folder = folder_of_ensembles(tmp_path)
+    given = [written_ensemble(tmp_path / "given"), folder / "ready.yaml"]
+    offers = find_offers(folder, given)
+    assert [offer.title for offer in offers] == ["Bright discs", "Ready"]
+    assert len({offer.key for offer in offers}) == 2
+
+
+def test_a_given_ensemble_without_weights_is_refused_by_the_missing_file(tmp_path):
+    folder = folder_of_ensembles(tmp_path)
+    with pytest.raises(
+        UserError, match=rf"untrained\.yaml.*there is no {tmp_path}/models/missing\.safetensors"
+    ):
+        find_offers(None, [folder / "untrained.yaml"])
+
+
+def test_nothing_to_offer_is_told(tmp_path):
+    with pytest.raises(UserError, match="found none of 0; name one on the command line"):
+        find_offers(tmp_path)
+
+
+def test_models_are_loaded_once_and_make_room_for_the_next_ensemble(tmp_path):
+    offers = find_offers(folder_of_ensembles(tmp_path), [written_ensemble(tmp_path / "given")])
+    loaded: list[str] = []
+
+    def load(path, settings):
+        loaded.append(path.stem)
+        return {"bright": BrightCells()}
+
+    models = Models(load)
+    assert models.of(offers[0]) is models.of(offers[0])
+    assert models.are_loaded(offers[0])
+    models.of(offers[1])
+    assert not models.are_loaded(offers[0])
+    models.of(offers[0])
+    assert loaded == ["bright_discs", "ready", "bright_discs"]
+
+
+def test_a_choice_tells_other_cells_from_the_same(tmp_path):
+    offer = find_offers(None, [written_ensemble(tmp_path)])[0]
+    key = Choice(offer, {"astro": 0.5, "cort": 0.5}).key("a")
+    assert key == Choice(offer, {"cort": 0.5, "astro": 0.5}).key("a")
+    assert key != Choice(offer, {"astro": 0.6, "cort": 0.5}).key("a")
+    assert key != Choice(offer, {"astro": 0.5, "cort": 0.5}).key("b")

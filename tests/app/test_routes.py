@@ -1,0 +1,63 @@
+import io
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from sartorius.app.routes import SafeHeaders, add_routes
+
+
+@pytest.fixture
+def client(visit) -> TestClient:
+    app = FastAPI()
+    app.add_middleware(SafeHeaders)
+    add_routes(app, visit.store)
+    return TestClient(app)
+
+
+def test_the_server_says_that_it_is_well(client):
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_nothing_may_be_loaded_from_elsewhere(client):
+    policy = client.get("/health").headers["content-security-policy"]
+    assert policy.startswith("default-src 'self' data: blob:")
+    assert "http" not in policy
+
+
+def test_a_picture_is_the_image_and_kept_by_nobody(client, visit):
+    answer = client.get(f"/session/{visit.session.token}/image/well")
+    assert Image.open(io.BytesIO(answer.content)).size == (160, 120)
+    assert answer.headers["cache-control"] == "private, no-store"
+
+
+def test_a_file_comes_under_its_name_and_leaves_nothing_behind(client, visit):
+    before = sorted(visit.session.folder.iterdir())
+    answer = client.get(f"/session/{visit.session.token}/file/cells")
+    assert answer.status_code == 200
+    assert 'filename="cells.csv"' in answer.headers["content-disposition"]
+    assert answer.text.startswith("image_id,")
+    assert sorted(visit.session.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "path", ["image/other", "image/..%2F..%2Fsecret", "file/passwords", "file/..%2Fimages"]
+)
+def test_what_is_not_of_the_session_is_not_found(client, visit, path):
+    before = sorted(visit.session.folder.iterdir())
+    assert client.get(f"/session/{visit.session.token}/{path}").status_code == 404
+    assert sorted(visit.session.folder.iterdir()) == before
+
+
+def test_nothing_is_given_without_the_secret(client):
+    for path in ("image/well", "file/cells"):
+        answer = client.get(f"/session/guess/{path}")
+        assert answer.status_code == 404
+        assert "session is over" in answer.text
+
+
+def test_a_session_that_is_over_gives_nothing(client, visit):
+    token = visit.session.token
+    visit.store.close()
+    assert client.get(f"/session/{token}/image/well").status_code == 404
