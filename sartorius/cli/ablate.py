@@ -83,10 +83,10 @@ def ablate(
     from sartorius.ablation.files import read_folder
 
     ablations = read_folder(folder)
+    if dry_run and (ablations.of_ensembles or data is None or folds is None):
+        _show_changes(ablations)
+        return
     if ablations.of_ensembles:
-        if dry_run:
-            _show_changes(ablations)
-            return
         if not predictions or truth is None or folds is None:
             raise UserError(
                 f"{folder}: ablations of ensembles need --predictions DIR, --truth CSV and --folds CSV"

@@ -117,6 +117,13 @@ def test_a_dry_run_shows_changes_and_commands(monkeypatch, capsys, setting):
     assert not setting.runs.exists()
 
 
+def test_a_dry_run_without_data_shows_the_changes_alone(monkeypatch, capsys, setting):
+    assert run_command(monkeypatch, "ablate", setting.folder, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "four: batch_size: 2 → 4" in out
+    assert "sartorius train" not in out
+
+
 def test_missing_options_are_told_in_one_line(monkeypatch, capsys, setting):
     assert run_command(monkeypatch, "ablate", setting.folder) == 2
     assert "need --data DIR and --folds CSV" in capsys.readouterr().err
