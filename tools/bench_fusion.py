@@ -27,7 +27,7 @@ from bench_fusion_others import (
     peak_mb,
     supervision_masks,
 )
-from bench_fusion_page import Row, page_section, write_section
+from bench_fusion_page import Row, write_fusion
 from simulated_sources import simulated_sources
 
 from sartorius.cells import Cells
@@ -258,9 +258,7 @@ def main() -> int:
     ]
     quality = [line for kind, truths in scored.items() for line in quality_lines(kind, truths, rng)]
     command = "python tools/bench_fusion.py" + (" --data DIR" if arguments.data else "")
-    section = page_section(rows, quality, cold_start_seconds(), command)
-    write_section(section)
-    print(section)
+    print(write_fusion(rows, quality, cold_start_seconds(), command))
     missed = missed_limits(rows)
     for what in missed:
         print(f"masks: {what}")

@@ -1,15 +1,8 @@
 """The section on fusion of docs/benchmarks.md."""
 
-import os
-import platform
-import re
-from pathlib import Path
 from typing import NamedTuple
 
-from sartorius.files import atomic_path
-
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- fusion: begin -->", "<!-- fusion: end -->"
+from bench_page import write_benchmark
 
 
 class Row(NamedTuple):
@@ -23,15 +16,13 @@ class Row(NamedTuple):
     mb: float
 
 
-def page_section(rows: list[Row], quality: list[str], cold: tuple[float, float], command: str) -> str:
-    """The section of docs/benchmarks.md."""
+def write_fusion(rows: list[Row], quality: list[str], cold: tuple[float, float], command: str) -> str:
+    """Write the section of docs/benchmarks.md and return its text."""
+    how = (
+        "one process: compare ratios, not seconds of the processor. supervision is timed with one source alone: it "
+        "takes minutes there, and its memory grows with the square of the detections."
+    )
     lines = [
-        "## Fusion",
-        "",
-        f"`{command}`, Python {platform.python_version()}, {os.cpu_count()} cores shared with other work, one process: "
-        f"compare ratios, not seconds of the processor. supervision is timed with one source alone: it takes minutes "
-        "there, and its memory grows with the square of the detections.",
-        "",
         "Models are simulated by jittering true cells. Ours is everything from detections with 28×28 soft masks to "
         "run-length text without overlap; weighted box fusion of ensemble-boxes is on the boxes alone and makes no "
         "masks. Memory is the peak above what was there before.",
@@ -55,14 +46,4 @@ def page_section(rows: list[Row], quality: list[str], cold: tuple[float, float],
         "|---|---|---:|---:|---|",
         *quality,
     ]
-    return "\n".join(lines)
-
-
-def write_section(section: str) -> None:
-    """Put the section between its markers in docs/benchmarks.md, at the end if they are not there."""
-    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Benchmarks\n"
-    block = f"{BEGIN}\n{section}\n{END}"
-    pattern = re.compile(re.escape(BEGIN) + ".*" + re.escape(END), re.DOTALL)
-    text = pattern.sub(lambda _: block, text) if pattern.search(text) else f"{text.rstrip()}\n\n{block}\n"
-    with atomic_path(PAGE) as path:
-        path.write_text(text, encoding="utf-8")
+    return write_benchmark("fusion", "Fusion", command, how, lines)

@@ -8,8 +8,6 @@ table and writes it into docs/benchmarks.md. Exits with status 1 if fewer than 2
 """
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -19,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import optuna
+from bench_page import write_benchmark
 from simulated_sources import simulated_sources
 
-from sartorius.ablation.table import write_section
 from sartorius.cells import CELL_TYPES, Cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.config.ensemble import MemberSettings
@@ -32,7 +30,6 @@ from sartorius.tuning.objective import Objective
 from sartorius.tuning.space import of_type, with_type
 from sartorius.tuning.stages import ImageStages
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 IMAGES, SOURCES, LEAST_PER_MINUTE = 109, 8, 2000
 THRESHOLD_TRIALS = 500
 
@@ -103,15 +100,13 @@ def measured(settings: EnsembleSettings, images: list[ImageStages]) -> list[Row]
     ]
 
 
-def section(tables: Mapping[str, list[Row]], command: str) -> str:
-    """The section of docs/benchmarks.md."""
+def write_tuning(tables: Mapping[str, list[Row]], command: str) -> str:
+    """Write the section of docs/benchmarks.md and return its text."""
+    how = (
+        "one process, CPU seconds. A trial is the exact competition mAP of all images with other settings; what it "
+        "does not change is taken from the stages that trials before it left (`sartorius/tuning/stages.py`)."
+    )
     lines = [
-        "## Tuning",
-        "",
-        f"`{command}`, Python {platform.python_version()}, {os.cpu_count()} cores shared with other work, one process, "
-        "CPU seconds. A trial is the exact competition mAP of all images with other settings; what it does not change "
-        "is taken from the stages that trials before it left (`sartorius/tuning/stages.py`).",
-        "",
         "| predictions | a trial changes | CPU ms | trials per minute of one core |",
         "|---|---|---:|---:|",
     ]
@@ -119,7 +114,7 @@ def section(tables: Mapping[str, list[Row]], command: str) -> str:
         lines += [
             f"| {name} | {row.what} | {1000 * row.seconds:.2f} | {60 / row.seconds:,.0f} |" for row in rows
         ]
-    return "\n".join(lines)
+    return write_benchmark("tuning", "Tuning", command, how, lines)
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -160,9 +155,7 @@ def main() -> int:
         settings, images = cached(*given.cache, truth_csv(given.data))
         name = f"cached, {len(images)} images × {len(settings.sources)} sources ({given.cache[0].stem})"
         tables[name] = measured(settings, images)
-    text = section(tables, f"python {' '.join(sys.argv)}")
-    write_section(PAGE, "tuning", text)
-    print(text)
+    print(write_tuning(tables, f"python {' '.join(sys.argv)}"))
     slowest = max(rows[0].seconds for rows in tables.values())
     return int(60 / slowest < LEAST_PER_MINUTE)
 

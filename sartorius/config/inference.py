@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sartorius.config.architecture import Count
+from sartorius.config.per_type import FractionPerType
 from sartorius.config.reading import FrozenSettings
 
 
@@ -16,8 +17,10 @@ class InferenceSettings(FrozenSettings):
     detections_per_image: Annotated[int, Field(ge=1)] = Field(
         1000, description="Most detections of one image; one shsy5y image has 790 cells."
     )
-    min_score: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.05, description="Lowest score that is kept at all."
+    min_score: FractionPerType = Field(
+        0.05,
+        description="Lowest score that is kept at all, one for all cell types or one for each. No mask is drawn below "
+        "it, so the thresholds that a single model's detections are cut at anyway save the mask head's work.",
     )
     box_nms_iou: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="NMS between a model's own detections."

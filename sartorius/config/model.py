@@ -1,6 +1,6 @@
 """Settings of one model: architecture, data, training and inference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sartorius.config.architecture import ArchitectureSettings
 from sartorius.config.inference import InferenceSettings
+from sartorius.config.per_type import DEFAULT
 from sartorius.config.pictures import PictureSettings
 from sartorius.config.reading import read_settings
 from sartorius.config.solver import SolverSettings
@@ -36,10 +37,19 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")
         if self.patience and not self.evaluation_period:
             raise ValueError("patience counts evaluations during training; set evaluation_period above 0")
-        unknown = sorted(self.class_weights.keys() - set(self.cell_types))
-        if unknown:
-            raise ValueError(f"class_weights names {unknown[0]!r}, cell_types are {list(self.cell_types)}")
+        _require_types("class_weights", self.class_weights, self.cell_types)
+        if isinstance(self.min_score, dict):
+            _require_types("min_score", self.min_score.keys() - {DEFAULT}, self.cell_types)
+            lacking = sorted(set(self.cell_types) - self.min_score.keys())
+            if lacking and DEFAULT not in self.min_score:
+                raise ValueError(f"min_score has no value for {lacking[0]!r}; add it or {DEFAULT!r}")
         return self
+
+
+def _require_types(key: str, named: Iterable[str], known: Sequence[str]) -> None:
+    unknown = sorted(set(named) - set(known))
+    if unknown:
+        raise ValueError(f"{key} names {unknown[0]!r}, cell_types are {list(known)}")
 
 
 def load_model_settings(path: Path, overrides: Sequence[str] = ()) -> ModelSettings:

@@ -8,6 +8,8 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import ResNet, build_resnet_backbone
 
+from sartorius.detectron.frozen_norms import join_frozen_norms
+
 
 def add_backbone_keys(cfg: CfgNode) -> None:
     """Give a detectron2 configuration the keys of this module."""
@@ -23,6 +25,7 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     bottom_up = build_resnet_backbone(cfg, input_shape)
     if cfg.MODEL.RESNETS.STEM_STRIDE == 1:
         _remove_first_stride(bottom_up)
+    join_frozen_norms(bottom_up)
     coarsest = LastLevelMaxPool()
     last_stride = bottom_up.output_shape()[cfg.MODEL.FPN.IN_FEATURES[-1]].stride
     coarsest.in_feature = f"p{int(math.log2(last_stride))}"

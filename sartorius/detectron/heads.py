@@ -18,12 +18,13 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional
 
-from sartorius.detectron.sampling import SeededProposals
+from sartorius.detectron.sampling import CellHeads
 
 
 def add_loss_keys(cfg: CfgNode) -> None:
     """Give a detectron2 configuration the keys of this module."""
     cfg.MODEL.ROI_HEADS.CLASS_WEIGHTS = []
+    cfg.MODEL.ROI_HEADS.MIN_SCORES = []
     cfg.MODEL.ROI_MASK_HEAD.LOSS = "bce"
 
 
@@ -63,7 +64,7 @@ class CellBoxPredictor(FastRCNNOutputLayers):
         return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
 
 
-class CellROIHeads(SeededProposals, StandardROIHeads):
+class CellROIHeads(CellHeads, StandardROIHeads):
     """One box head and one mask head."""
 
     @classmethod
@@ -73,7 +74,7 @@ class CellROIHeads(SeededProposals, StandardROIHeads):
         return made
 
 
-class CascadeCellROIHeads(SeededProposals, CascadeROIHeads):
+class CascadeCellROIHeads(CellHeads, CascadeROIHeads):
     """Three box heads in a row, each for boxes of higher IoU, and one mask head."""
 
     @classmethod

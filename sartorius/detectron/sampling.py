@@ -8,10 +8,15 @@ from collections import deque
 from collections.abc import Iterable
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.proposal_generator import RPN
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
+
+from sartorius.detectron.anchor_matching import match_anchors
 
 
 class PictureSeeds:
@@ -37,17 +42,42 @@ class CellRPN(RPN):
         super().__init__(*arguments, **keywords)
         self.seeds = PictureSeeds()
 
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Labels of all anchors of each image, -1 where not sampled, and the box of the cell each stands for."""
+        together = Boxes.cat(anchors).tensor
+        if together.is_cuda or self.anchor_boundary_thresh >= 0 or self.anchor_matcher.labels != [0, -1, 1]:
+            return super().label_and_sample_anchors(anchors, gt_instances)
+        low, high = self.anchor_matcher.thresholds[1:3]
+        labels, boxes = [], []
+        for image in gt_instances:
+            cells = image.gt_boxes.tensor
+            matched, label = match_anchors(cells.numpy(), together.numpy(), low, high)
+            labels.append(self._subsample_labels(torch.from_numpy(label)))
+            boxes.append(cells[torch.from_numpy(matched)] if len(cells) else torch.zeros_like(together))
+        return labels, boxes
+
     def _subsample_labels(self, label: Tensor) -> Tensor:
         self.seeds.apply_next()
         return super()._subsample_labels(label)
 
 
-class SeededProposals:
-    """Laid over detectron2's heads: each picture's proposals are sampled by the picture's own seed."""
+class CellHeads:
+    """Laid over detectron2's heads: proposals are sampled by the picture's own seed, and each type has a least score."""
 
-    def __init__(self, *arguments: object, **keywords: object) -> None:
-        super().__init__(*arguments, **keywords)
+    def __init__(self, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> None:
+        super().__init__(cfg, input_shape)
         self.seeds = PictureSeeds()
+        self.register_buffer("min_scores", torch.tensor(cfg.MODEL.ROI_HEADS.MIN_SCORES), persistent=False)
+
+    def _forward_box(self, *arguments: object) -> object:
+        """Losses in training; otherwise detections, before a mask is drawn of any."""
+        found = super()._forward_box(*arguments)
+        if self.training or not len(self.min_scores):
+            return found
+        return [image[image.scores >= self.min_scores[image.pred_classes]] for image in found]
 
     def _sample_proposals(self, *matches: Tensor) -> tuple[Tensor, Tensor]:
         self.seeds.apply_next()

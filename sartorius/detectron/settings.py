@@ -7,6 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from sartorius.config import ModelSettings
+from sartorius.config.per_type import value_for
 from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_backbone
 from sartorius.detectron.heads import CascadeCellROIHeads, CellMaskHead, CellROIHeads, add_loss_keys
 from sartorius.detectron.sampling import CellRCNN, CellRPN
@@ -144,7 +145,9 @@ def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
 def _set_inference(cfg: CfgNode, settings: ModelSettings) -> None:
     cfg.MODEL.RPN.PRE_NMS_TOPK_TRAIN = cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = settings.proposals_before_nms
     cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = cfg.MODEL.RPN.POST_NMS_TOPK_TEST = settings.proposals_after_nms
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = settings.min_score
+    least = [float(value_for(settings.min_score, name)) for name in settings.cell_types]
+    cfg.MODEL.ROI_HEADS.MIN_SCORES = least
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = min(least)
     cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = settings.box_nms_iou
     cfg.TEST.DETECTIONS_PER_IMAGE = settings.detections_per_image
 

@@ -5,9 +5,12 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Instances
 from safetensors.torch import save_file
 from tiny_models import TINY
 
+from sartorius.cells import Cells
+from sartorius.config import ModelSettings
 from sartorius.config.ensemble import ViewSettings
 from sartorius.detectron.predictor import Predictor, load_predictor, require_device
 from sartorius.detectron.settings import detectron_config
@@ -85,3 +88,40 @@ def test_a_predictor_loads_from_files(model: torch.nn.Module, tmp_path: Path) ->
 def test_a_device_that_does_not_exist_is_named() -> None:
     with pytest.raises(UserError, match="--device nonsense"):
         require_device("nonsense")
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_a_least_score_of_a_type_drops_its_detections_before_their_masks_and_nothing_else(
+    cascade: bool,
+) -> None:
+    torch.manual_seed(0)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    settings = TINY.model_copy(update={"cascade": cascade, "detections_per_image": 1000})
+    model = build_model(detectron_config(settings, "cpu"))
+    everything, all_drawn = cells_and_masks_drawn(model, settings, image)
+    bar = float(np.median(everything.scores[everything.cell_types == "astro"]))
+    chosen = settings.model_copy(update={"min_score": {"astro": bar, "default": 0.0}})
+    picky = build_model(detectron_config(chosen, "cpu"))
+    picky.load_state_dict(model.state_dict())
+    found, drawn = cells_and_masks_drawn(picky, chosen, image)
+    expected = everything[(everything.cell_types != "astro") | (everything.scores >= np.float32(bar))]
+    assert 0 < len(expected) < len(everything)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert found.masks == expected.masks
+    astro = settings.cell_types.index("astro")
+    assert drawn == [(kind, score) for kind, score in all_drawn if kind != astro or score >= np.float32(bar)]
+
+
+def cells_and_masks_drawn(
+    model: torch.nn.Module, settings: ModelSettings, image: np.ndarray
+) -> tuple[Cells, list[tuple[int, float]]]:
+    """What a model finds, and the class and score of every detection that its mask head has drawn."""
+    drawn: list[tuple[int, float]] = []
+
+    def note(module: torch.nn.Module, given: tuple[torch.Tensor, list[Instances]]) -> None:
+        (found,) = given[1]
+        assert len(given[0]) == len(found)
+        drawn.extend(zip(found.pred_classes.tolist(), found.scores.tolist(), strict=True))
+
+    model.roi_heads.mask_head.register_forward_pre_hook(note)
+    return Predictor(model, settings)(image, "a", ViewSettings()), drawn

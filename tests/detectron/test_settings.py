@@ -14,7 +14,7 @@ MODELS = sorted((Path(__file__).parents[2] / "configs" / "models").glob("*.yaml"
 def test_every_shipped_model_can_be_built(path: Path) -> None:
     settings = load_model_settings(path)
     model = build_model(detectron_config(settings, "cpu"))
-    assert model.roi_heads.num_classes == 3
+    assert model.roi_heads.num_classes == len(settings.cell_types)
 
 
 def test_detections_are_not_capped_below_the_densest_image() -> None:
