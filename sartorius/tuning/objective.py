@@ -16,7 +16,9 @@ from sartorius.tuning.stages import CleanKey, FusionKey, ImageStages
 Floats = NDArray[np.float64]
 
 #: Options of the clean-up that the tables know; settings that use any other go through the pipeline itself.
-KNOWN_OPTIONS = ("type_rule", "score_threshold", "max_hole_px", "min_island_px", "min_area_px", "nms_iou")
+KNOWN_OPTIONS = (
+    "type_rule", "score_threshold", "max_hole_px", "min_island_px", "min_area_px", "nms_iou", "label_fill_types",
+)  # fmt: skip
 
 
 class Objective:
@@ -69,7 +71,7 @@ class Objective:
 
     def _voted_and_table(self, image: ImageStages, resolved: "_Resolved") -> tuple[str | None, PrefixTable]:
         fusing = resolved.fusing(image.detected_type)
-        voted = image.voted_type(fusing.settings, FusionKey(fusing.text, 0, 0), fusing.min_votes)
+        voted = image.voted_type(fusing.settings, FusionKey(fusing.text, 0, 0, False), fusing.min_votes)
         mending, cleaning = resolved.keys(fusing, voted)
         return voted, image.table(fusing.settings, mending, cleaning, self._owners)
 
@@ -119,7 +121,8 @@ class _Resolved:
                 0 if voted is None else value_for(setting, voted)
                 for setting in (clean.max_hole_px, clean.min_island_px, clean.min_area_px, clean.nms_iou)
             )
-            mending = FusionKey(fusing.text, int(holes), int(islands))
+            fill = voted in clean.label_fill_types
+            mending = FusionKey(fusing.text, int(holes), int(islands), fill)
             self._keys[key] = mending, CleanKey(fusing.min_votes, int(area), float(nms))
         return self._keys[key]
 

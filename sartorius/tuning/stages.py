@@ -24,6 +24,7 @@ from sartorius.metrics.competition import average_precision, image_type
 from sartorius.overlap import Pairs, pairs_within
 from sartorius.parts import without_holes, without_islands
 from sartorius.pipeline.fusing import detected_type
+from sartorius.polygon_fill import filled_as_labels
 from sartorius.postprocess import clean, repeated_by, type_of_scores
 from sartorius.tuning.prefixes import PrefixTable, TrueCells, prefix_table
 
@@ -32,11 +33,12 @@ KEPT_FUSIONS = 32
 
 
 class FusionKey(NamedTuple):
-    """Settings that the fused cells of an image depend on: fusion but for the votes needed, holes and islands."""
+    """Settings that the fused cells of an image depend on: fusion but for the votes needed, and what mends masks."""
 
     fusion: str
     max_hole_px: int
     min_island_px: int
+    label_fill: bool
 
 
 class CleanKey(NamedTuple):
@@ -51,7 +53,7 @@ class CleanKey(NamedTuple):
 class FusedImage:
     """The fused cells of one image by falling score, whatever the number of votes that a cell needs.
 
-    runs: masks, after holes and islands were mended.
+    runs: masks, after holes and islands were mended and outlines filled.
     scores: (N,) float32; cell_types: (N,); votes: (N,) number of sources that voted for the cell.
     """
 
@@ -149,6 +151,8 @@ def _fused_image(found: Fusion, key: FusionKey) -> FusedImage:
         cells = without_holes(cells, np.full(len(cells), key.max_hole_px))
     if key.min_island_px:
         cells = without_islands(cells, np.full(len(cells), key.min_island_px))
+    if key.label_fill:
+        cells = filled_as_labels(cells, np.ones(len(cells), dtype=np.bool_))
     _, cell = found.clusters.voters()
     seeds = found.clusters.seeds
     votes = np.bincount(cell, minlength=len(seeds))[np.searchsorted(seeds, found.cell_seeds)]

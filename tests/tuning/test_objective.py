@@ -71,6 +71,7 @@ def random_settings(settings, rng: np.random.Generator):
         min_island_px=per_type(lambda: int(rng.choice([0, 0, 20]))),
         min_area_px=per_type(lambda: int(rng.integers(0, 200))),
         nms_iou=per_type(lambda: float(rng.choice([0.0, 0.1, 0.3, 1.0]))),
+        label_fill_types=("astro", "cort") if rng.random() < 0.3 else (),
     )
     own = {"cort": fusion()} if rng.random() < 0.5 else {}
     return settings.model_copy(
