@@ -1,8 +1,8 @@
 """The clean-up of found cells: image type, thresholds, holes and islands, minimum areas, overlap removal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,30 @@ def clean(cells: Cells, settings: PostprocessSettings) -> Cells:
     Returns at most N cells by falling score; ties keep input order. No cells in, no cells out.
     Raises UserError if a setting has no value for a cell type.
     """
-    for step in _steps(settings).values():
-        cells = step(cells)
+    for step in cleaned_steps(cells, settings):
+        cells = step.cells
     return cells
+
+
+class CleanedStep(NamedTuple):
+    """One step of `clean`, and the cells as it leaves them."""
+
+    name: str
+    cells: Cells
+
+
+def cleaned_steps(cells: Cells, settings: PostprocessSettings) -> Iterator[CleanedStep]:
+    """What `clean` does, step by step; its result is the last one's. Arguments and errors are those of `clean`."""
+    for name, step in _steps(settings).items():
+        cells = step(cells)
+        yield CleanedStep(name, cells)
 
 
 def dropped_at(cells: Cells, settings: PostprocessSettings) -> Strings:
     """(N,) the step of STEPS at which `clean` drops each cell; "" for those it keeps."""
     numbered = replace(cells, sources=np.arange(len(cells)).astype(np.str_))
     steps = np.full(len(cells), "", dtype=f"U{max(map(len, STEPS))}")
-    for name, step in _steps(settings).items():
-        kept = step(numbered)
+    for name, kept in cleaned_steps(numbered, settings):
         lost = np.setdiff1d(numbered.sources.astype(np.int64), kept.sources.astype(np.int64))
         steps[lost] = name
         numbered = kept
