@@ -10,6 +10,8 @@ from sartorius.morphometrics import measure_cells
 
 #: Tables that are kept for one session.
 _TABLES_KEPT = 128
+#: Measured masks that are kept for one image; moving a threshold leaves most masks as they are.
+_MASKS_KEPT = 10_000
 
 
 def cell_table(session: Session, choice: Choice, image_id: str) -> pd.DataFrame:
@@ -23,8 +25,10 @@ def cell_table(session: Session, choice: Choice, image_id: str) -> pd.DataFrame:
             session.tables.move_to_end(key)
             return session.tables[key]
     cells = cells_above(session, choice.offer, image_id, choice.thresholds)
-    table = measure_cells(cells, read_grey(session.images[image_id]), choice.um_per_px)
+    known = dict(session.known.get(image_id, {}))
+    table = measure_cells(cells, read_grey(session.images[image_id]), choice.um_per_px, known)
     with session.lock:
+        session.known[image_id] = known if len(known) <= _MASKS_KEPT else {}
         session.tables[key] = table
         while len(session.tables) > _TABLES_KEPT:
             session.tables.popitem(last=False)

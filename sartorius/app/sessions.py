@@ -13,6 +13,7 @@ import pandas as pd
 
 from sartorius.app.limits import Limits
 from sartorius.app.offers import Choice
+from sartorius.rle import CocoRle
 
 _SECONDS_PER_MINUTE = 60
 
@@ -25,6 +26,7 @@ class Session:
     images: image files by id, in the order in which they came.
     selected: the image that the visitor looks at.
     choice: what the visitor has set, which the files to take away follow; None before anything was shown.
+    known: what was measured on masks, by image.
     tables: measurements, the longest unused first.
     stopping: whether the visitor has asked to stop the search.
     closed: whether the session was removed; work for it should end.
@@ -36,6 +38,7 @@ class Session:
         self.images: dict[str, Path] = {}
         self.selected: str | None = None
         self.choice: Choice | None = None
+        self.known: dict[str, dict[CocoRle, dict[str, float]]] = {}
         self.tables: OrderedDict[Hashable, pd.DataFrame] = OrderedDict()
         self.lock = RLock()
         self.used_s = now_s

@@ -19,7 +19,7 @@ from sartorius.morphometrics.outlines import (
     outline_points_xy,
     perimeter_px,
 )
-from sartorius.rle import Crop, crops_from_cocos
+from sartorius.rle import CocoRle, Crop, crops_from_cocos
 
 #: Columns of numbers and the power of a pixel's side that their unit is: 1 for lengths, 2 for areas, 0 for the others.
 #: A length or area is named with its unit, `perimeter_px`, and gets a second column if that unit is known in µm.
@@ -34,13 +34,17 @@ ROUND_PX = 1.0e-6
 
 
 def measure_cells(
-    cells: Cells, image: NDArray[Any] | None = None, um_per_px: float | None = None
+    cells: Cells,
+    image: NDArray[Any] | None = None,
+    um_per_px: float | None = None,
+    known: dict[CocoRle, dict[str, float]] | None = None,
 ) -> pd.DataFrame:
     """One row of measurements for each cell, in the order of `cells`.
 
     image: (height, width) grey values or (height, width, 3 or 4) colours of any number type, for the two intensity
         columns; None leaves them out.
     um_per_px: micrometres per pixel; every length and area then has a second column in µm or µm².
+    known: what earlier calls have measured on masks in this image; those are not measured again, new ones are added.
 
     Columns, `(x)` as scikit-image's `regionprops` gives them for the cell's own pixels:
 
@@ -75,7 +79,7 @@ def measure_cells(
         )
     if um_per_px is not None and not 0 < um_per_px < inf:
         raise ValueError(f"um_per_px is {um_per_px}, expected more than 0")
-    measured = _measured(cells, image)
+    measured = _measured(cells, image, {} if known is None else known)
     centers_xy = measured[["center_x_px", "center_y_px"]].to_numpy()
     table = pd.concat([_identity(cells), measured], axis=1).assign(
         nearest_neighbour_px=_nearest(centers_xy), touches_border=_touching(cells)
@@ -94,10 +98,14 @@ def _identity(cells: Cells) -> pd.DataFrame:
     )
 
 
-def _measured(cells: Cells, image: NDArray[Any] | None) -> pd.DataFrame:
+def _measured(
+    cells: Cells, image: NDArray[Any] | None, known: dict[CocoRle, dict[str, float]]
+) -> pd.DataFrame:
     """What can be measured on each cell alone; an empty mask has areas and counts of 0 and no other number."""
-    crops = crops_from_cocos(cells.masks)
-    rows = [_shape(crop) | _intensity(crop, image) if crop.pixels.size else {} for crop in crops]
+    new = [mask for mask in dict.fromkeys(cells.masks) if mask not in known]
+    for mask, crop in zip(new, crops_from_cocos(new), strict=True):
+        known[mask] = _shape(crop) | _intensity(crop, image) if crop.pixels.size else {}
+    rows = [known[mask] for mask in cells.masks]
     names = ["center_x_px", "center_y_px", *(in_px(name) for name in QUANTITIES)]
     table = pd.DataFrame(
         rows, columns=names + list(INTENSITIES if image is not None else ()), dtype=np.float64

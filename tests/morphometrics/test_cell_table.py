@@ -184,3 +184,16 @@ def test_measures_of_real_cells_are_scikit_images_in_well_under_a_second(competi
         assert row.perimeter_px == pytest.approx(region.perimeter_crofton, rel=0.06)
         assert row.feret_diameter_px == pytest.approx(region.feret_diameter_max, abs=1.5)
         assert 0 <= row.solidity - region.solidity < 0.15  # its hull counts pixels half outside
+
+
+def test_what_was_measured_before_is_not_measured_again():
+    image = np.arange(16, dtype=np.uint8).reshape(2, 8)
+    both = cells(cell("##......", "##......"), cell("......##", ".......#"))
+    known = {}
+    first = measure_cells(both[:1], image, known=known)
+    assert list(known) == [both.masks[0]]
+    known[both.masks[0]]["mean_intensity"] = 7.0
+    second = measure_cells(both, image, known=known)
+    assert first["mean_intensity"].tolist() == [4.5]
+    assert second["mean_intensity"].tolist() == [7.0, pytest.approx((6 + 7 + 15) / 3)]
+    assert second["nearest_neighbour_px"].notna().all()
