@@ -11,7 +11,8 @@ from sartorius.config.ensemble import EnsembleSettings, load_ensemble_settings
 from sartorius.config.fusion import PostprocessSettings
 from sartorius.data.grey_levels import grey_bytes
 from sartorius.pipeline.fusing import fused_and_cleaned
-from sartorius.pipeline.sources import Predictor, open_sources, predictions
+from sartorius.pipeline.predictor import Predictor
+from sartorius.pipeline.sources import open_sources, predictions
 
 
 class Ensemble:

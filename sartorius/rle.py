@@ -206,6 +206,12 @@ def boxes_xyxy(rles: Sequence[CocoRle]) -> NDArray[np.float32]:
     return boxes
 
 
+def united(rles: Sequence[CocoRle]) -> CocoRle:
+    """The pixels that at least one of the masks has; there is at least one, and all are of one image."""
+    merged = coco_mask.merge([_as_dict(rle) for rle in rles], intersect=False)
+    return CocoRle(rles[0].size_hw, merged["counts"])
+
+
 def _as_dict(rle: CocoRle) -> dict[str, object]:
     return {"size": list(rle.size_hw), "counts": rle.counts}
 

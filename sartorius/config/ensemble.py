@@ -15,6 +15,7 @@ from sartorius.config.fusion import (
 )
 from sartorius.config.gains import Gains
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
+from sartorius.config.tiling import TilingSettings
 from sartorius.config.tuned import TunedRecord
 
 Flip = Literal["none", "horizontal", "vertical", "rotate180"]
@@ -72,6 +73,9 @@ class EnsembleSettings(FrozenSettings):
         "with the highest sum of score times weight over its detections.",
     )
     postprocess: PostprocessSettings = Field(default_factory=PostprocessSettings)
+    tiling: TilingSettings = Field(
+        default_factory=TilingSettings, description="How images that are too large for a network are cut up."
+    )
     note: str = Field("", description="Where these settings come from.")
     settings_of: RelativePath = Field(
         "",

@@ -3,7 +3,7 @@
 from sartorius.pipeline.choosing import choose_images
 from sartorius.pipeline.fusing import Fused, explain_image, fuse_predictions, fused_and_cleaned, read_sources
 from sartorius.pipeline.predicting import Predicted, Report, predict_images
-from sartorius.pipeline.sources import Predictor
+from sartorius.pipeline.predictor import Predictor
 from sartorius.pipeline.submitting import SubmitOptions, Submitted, submit, write_checked
 
 __all__ = [

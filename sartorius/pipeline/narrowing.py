@@ -3,26 +3,15 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.images import read_image
 from sartorius.data.predictions import prediction_path, read_cells, write_cells
 from sartorius.errors import UserError
-from sartorius.pipeline.sources import Predictor, Source, open_sources, predictions
-
-
-@runtime_checkable
-class ManyPartsPredictor(Predictor, Protocol):
-    """A predictor that runs all members and views of an ensemble inside and can do with fewer."""
-
-    @property
-    def part_seconds(self) -> Mapping[str, float]:
-        """Seconds of each `member/view` in the last call."""
-
-    def narrowed(self, settings: EnsembleSettings) -> Predictor:
-        """The same for an ensemble with fewer members or views."""
+from sartorius.pipeline.predictor import ManyPartsPredictor, Predictor
+from sartorius.pipeline.sources import Source, open_sources, predictions
 
 
 class Seen(NamedTuple):
@@ -87,11 +76,9 @@ class NarrowingEnsemble:
     ) -> dict[str, float]:
         """The seconds of each part; what is found goes into `cells` and the cache."""
         seconds: dict[str, float] = {}
-        for source, found, took_s in predictions(missing, read_image(path), image_id, self._clock):
+        for source, found, part_seconds in predictions(missing, read_image(path), image_id, self._clock):
             cells[source.name] = found
-            predictor = source.predictor
-            inside = predictor.part_seconds if isinstance(predictor, ManyPartsPredictor) else None
-            seconds.update({source.name: took_s} if inside is None else inside)
+            seconds.update(part_seconds)
             if source.folder is not None:
                 write_cells(prediction_path(source.folder, image_id), found)
         return seconds

@@ -8,7 +8,8 @@ from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.images import read_image
 from sartorius.data.predictions import prediction_path, write_cells
 from sartorius.errors import UserError
-from sartorius.pipeline.sources import Predictor, open_sources, predictions
+from sartorius.pipeline.predictor import Predictor
+from sartorius.pipeline.sources import open_sources, predictions
 
 #: Called as report(what, done, total) whenever a piece of work is done.
 Report = Callable[[str, int, int], None]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sartorius import __version__
 from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings, MemberSettings, ViewSettings
+from sartorius.config.tiling import TilingSettings
 from sartorius.data.predictions import (
     MANIFEST,
     PredictionManifest,
@@ -22,34 +23,8 @@ from sartorius.data.predictions import (
     write_manifest,
 )
 from sartorius.errors import UserError
-
-
-class Predictor(Protocol):
-    """One trained model, whatever framework it comes from.
-
-    Called with an image (height, width) uint8, its id and a view it returns the cells it finds, in the frame and at
-    the resolution of the image it was given; soft masks make probability-level fusion possible. The `sources` column
-    is the pipeline's. Nothing found is `no_cells`, never an error.
-    """
-
-    @property
-    def weights_sha256(self) -> str:
-        """SHA-256 of the weights file, which tells two trained models apart."""
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The merged model settings as plain values."""
-
-    def __call__(self, image: NDArray[np.uint8], image_id: str, view: ViewSettings) -> Cells:
-        """The cells of one image seen through one view."""
-
-
-@runtime_checkable
-class ManyViewsPredictor(Protocol):
-    """A predictor that can look through several views at once, which keeps a GPU busier."""
-
-    def of_views(self, image: NDArray[np.uint8], image_id: str, views: Sequence[ViewSettings]) -> list[Cells]:
-        """What the predictor finds in each view by itself, in the order of the views."""
+from sartorius.pipeline.predictor import ManyPartsPredictor, ManyViewsPredictor, Predictor
+from sartorius.pipeline.tiling import Look, seen_in_tiles
 
 
 class Source(NamedTuple):
@@ -58,6 +33,7 @@ class Source(NamedTuple):
     predictor: Predictor
     member: MemberSettings
     view: ViewSettings
+    tiling: TilingSettings
     folder: Path | None
 
     @property
@@ -72,10 +48,17 @@ class Source(NamedTuple):
             source=self.name,
             model=self.member.model,
             view=self.view.name,
-            config=json.loads(json.dumps(dict(self.predictor.config))),  # as it will be read back
+            config=self._config,
             package_version=__version__,
             weights_sha256=self.predictor.weights_sha256,
         )
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        """The predictor's own, as it will be read back; with the tiling, if it is not the usual one."""
+        config = json.loads(json.dumps(dict(self.predictor.config)))
+        usual = self.tiling == TilingSettings()
+        return config if usual else {**config, "tiling": self.tiling.model_dump(mode="json")}
 
     def kept(self, image_id: str) -> Path | None:
         """The file of an image's prediction if it is there already."""
@@ -84,11 +67,14 @@ class Source(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What one source found in one image, and the seconds it took."""
+    """What one source found in one image.
+
+    part_seconds: the seconds of the source, or of each `member/view` that its predictor runs inside, by name.
+    """
 
     source: Source
     cells: Cells
-    seconds: float
+    part_seconds: Mapping[str, float]
 
 
 def open_sources(
@@ -101,7 +87,13 @@ def open_sources(
     Raises UserError, before anything is written, if a folder of the cache belongs to another model.
     """
     sources = [
-        Source(predictors[member.name], member, view, cache_dir and cache_dir / member.name / view.name)
+        Source(
+            predictors[member.name],
+            member,
+            view,
+            settings.tiling,
+            cache_dir and cache_dir / member.name / view.name,
+        )
         for member, view in settings.runs
     ]
     for source in sources:
@@ -119,25 +111,36 @@ def predictions(
     image_id: str,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Prediction]:
-    """What each source finds in one image, one after the other; nothing is kept.
+    """What each source finds in one image of any size, one after the other; nothing is kept.
 
     clock: seconds that only rise.
     The views of a model that can look through several at once share its seconds evenly.
     """
     for _, group in groupby(sources, key=lambda source: id(source.predictor)):
         of_model = list(group)
-        predictor, views = of_model[0].predictor, [source.view for source in of_model]
-        if isinstance(predictor, ManyViewsPredictor) and len(views) > 1:
-            began = clock()
-            found = predictor.of_views(image, image_id, views)
-            each_s = (clock() - began) / len(views)
-            for source, cells in zip(of_model, found, strict=True):
-                yield Prediction(source, _named(cells, source), each_s)
-            continue
-        for source in of_model:
-            began = clock()
-            cells = predictor(image, image_id, source.view)
-            yield Prediction(source, _named(cells, source), clock() - began)
+        at_once = isinstance(of_model[0].predictor, ManyViewsPredictor)
+        for together in [of_model] if at_once else [[source] for source in of_model]:
+            began, parts = clock(), dict[str, float]()
+            found = seen_in_tiles(_look(together, image_id, parts), image, together[0].tiling)
+            each_s = (clock() - began) / len(together)
+            for source, cells in zip(together, found, strict=True):
+                yield Prediction(source, _named(cells, source), parts or {source.name: each_s})
+
+
+def _look(together: Sequence[Source], image_id: str, part_seconds: dict[str, float]) -> Look:
+    """One predictor's look at pieces of an image through the views of all its sources; adds to the seconds of its parts."""
+    predictor, views = together[0].predictor, [source.view for source in together]
+
+    def look(piece: NDArray[np.uint8]) -> list[Cells]:
+        if isinstance(predictor, ManyViewsPredictor):
+            return predictor.of_views(piece, image_id, views)
+        found = [predictor(piece, image_id, view) for view in views]
+        if isinstance(predictor, ManyPartsPredictor):
+            for part, seconds in predictor.part_seconds.items():
+                part_seconds[part] = part_seconds.get(part, 0.0) + seconds
+        return found
+
+    return look
 
 
 def _named(cells: Cells, source: Source) -> Cells:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.predictions import read_manifest
-from sartorius.pipeline.sources import Predictor
+from sartorius.pipeline.predictor import Predictor
 
 #: Model settings that say what trained weights find in an image.
 INFERENCE_KEYS = (

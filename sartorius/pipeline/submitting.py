@@ -16,7 +16,7 @@ from sartorius.pipeline.growing import GrowingSubmission, refuse_problems
 from sartorius.pipeline.narrowing import NarrowingEnsemble
 from sartorius.pipeline.pacing import Pace
 from sartorius.pipeline.predicting import Report, no_report
-from sartorius.pipeline.sources import Predictor
+from sartorius.pipeline.predictor import Predictor
 from sartorius.submission import write_submission
 
 #: Seconds between two versions of the growing file; the last one is written in any case.

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+from bright_blobs import BrightBlobs, with_discs
+
+from sartorius.config.ensemble import EnsembleSettings, ViewSettings
+from sartorius.config.tiling import TilingSettings
+from sartorius.data.predictions import read_manifest
+from sartorius.pipeline.sources import open_sources, predictions
+
+SMALL_TILES = TilingSettings(untiled_up_to_px=64, tile_px=64, overlap_px=24)
+IMAGE = with_discs((64, 100), [(30, 20, 6), (30, 50, 8)])
+
+
+def ensemble(tiling: TilingSettings = SMALL_TILES, views: tuple[str, ...] = ("none",)) -> EnsembleSettings:
+    return EnsembleSettings(
+        members=[{"name": "blobs", "model": "model.yaml", "weights": "weights.safetensors"}],
+        views=[ViewSettings(flip=flip) for flip in views],
+        tiling=tiling,
+    )
+
+
+class ManyParts(BrightBlobs):
+    """Says that its only part took longer for each piece that it was shown."""
+
+    @property
+    def part_seconds(self):
+        return {"r50/none": float(len(self.shown_hw))}
+
+    def narrowed(self, settings):
+        return self
+
+
+class ManyViews(BrightBlobs):
+    """Can look through several views at once."""
+
+    def of_views(self, image, image_id, views):
+        return [self(image, image_id, view) for view in views]
+
+
+def test_the_seconds_of_parts_inside_a_predictor_are_those_of_all_tiles():
+    finder = ManyParts()
+    (found,) = predictions(open_sources({"blobs": finder}, ensemble(), None), IMAGE, "large")
+    assert finder.shown_hw == [(64, 64), (64, 64)]
+    assert found.part_seconds == {"r50/none": 3.0}
+    assert len(found.cells) == 2
+
+
+def test_each_view_of_a_predictor_of_many_views_is_put_together_by_itself():
+    settings = ensemble(views=("none", "horizontal"))
+    sources = open_sources({"blobs": ManyViews()}, settings, None)
+    found = list(predictions(sources, IMAGE, "large"))
+    assert [one.source.name for one in found] == ["blobs/none", "blobs/horizontal"]
+    assert [len(one.cells) for one in found] == [2, 2]
+    assert [set(one.part_seconds) for one in found] == [{"blobs/none"}, {"blobs/horizontal"}]
+    assert set(found[1].cells.sources) == {"blobs/horizontal"}
+
+
+def test_predictions_made_in_unusual_tiles_are_told_from_others(tmp_path: Path):
+    open_sources({"blobs": BrightBlobs()}, ensemble(), tmp_path / "small")
+    open_sources({"blobs": BrightBlobs()}, ensemble(TilingSettings()), tmp_path / "usual")
+    small, usual = (read_manifest(tmp_path / name / "blobs" / "none").config for name in ("small", "usual"))
+    assert usual == {"jitter_px": 0}
+    assert small == {
+        "jitter_px": 0,
+        "tiling": {"untiled_up_to_px": 64, "tile_px": 64, "overlap_px": 24},
+    }
+
+
+def test_small_images_are_seen_whole():
+    finder = BrightBlobs()
+    small = np.ascontiguousarray(IMAGE[:, :64])
+    (found,) = predictions(open_sources({"blobs": finder}, ensemble(), None), small, "small")
+    assert finder.shown_hw == [(64, 64)]
+    assert len(found.cells) == 2
