@@ -1,7 +1,7 @@
 """`compiled`: loops turned into machine code by numba, kept on disk between runs."""
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
@@ -18,10 +18,11 @@ def compiled(loop: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     The cache lies beside the source file or, where that folder cannot be written (a read-only site-packages), in the
     user's cache folder; `NUMBA_CACHE_DIR` moves it. Where neither can be written each process compiles for itself.
     """
+    options: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}  # nobody calls it from C
     try:
-        fast: Callable[Arguments, Result] = numba.njit(cache=True, nogil=True)(loop)
+        fast: Callable[Arguments, Result] = numba.njit(cache=True, **options)(loop)
     except RuntimeError:  # numba found no folder that it may write
-        fast = numba.njit(nogil=True)(loop)
+        fast = numba.njit(**options)(loop)
     return fast
 
 

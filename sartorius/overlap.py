@@ -68,10 +68,10 @@ def over_smaller(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
 def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints, ascending: bool) -> Pairs:
     """The pairs, sorted; only with row_a < row_b if `ascending`. b is searched along the left edges of its boxes."""
     by_left = np.argsort(boxes_b[:, 0], kind="stable")
-    lefts = boxes_b[by_left, 0]
+    from_left = boxes_b[by_left]
     widest = (boxes_b[:, 2] - boxes_b[:, 0]).max(initial=0)
-    first = np.searchsorted(lefts, boxes_a[:, 0] - widest)
-    last = np.searchsorted(lefts, boxes_a[:, 2])
+    first = np.searchsorted(from_left[:, 0], boxes_a[:, 0] - widest)
+    last = np.searchsorted(from_left[:, 0], boxes_a[:, 2])
     spans = np.stack([first, last], axis=1)
     shared = np.zeros(0, dtype=np.int64)
 
@@ -79,7 +79,7 @@ def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints,
         nonlocal shared
         shared = np.zeros(len(rows_a), dtype=np.int64)
         return _intersections(
-            *runs_a, boxes_a, *runs_b, boxes_b, by_left, spans, ascending, rows_a, rows_b, shared
+            *runs_a, boxes_a, *runs_b, from_left, by_left, spans, ascending, rows_a, rows_b, shared
         )  # fmt: skip
 
     rows_a, rows_b = with_room(find, 16 * len(boxes_a) + 16)
@@ -104,25 +104,30 @@ def _intersections(
     rows_b: Ints,
     shared_px: Ints,
 ) -> int:
-    """The number of pairs; as many as fit are written. Row a is held against `by_left[spans[a, 0]:spans[a, 1]]`."""
+    """The number of pairs; as many as fit are written.
+
+    Row a is held against the rows `by_left[spans[a, 0]:spans[a, 1]]`; `boxes_b` are in the order of `by_left`.
+    """
     found = 0
     for row_a in range(boxes_a.shape[0]):
         left, top, right, bottom = boxes_a[row_a, 0], boxes_a[row_a, 1], boxes_a[row_a, 2], boxes_a[row_a, 3]
         for place in range(spans[row_a, 0], spans[row_a, 1]):
-            row_b = by_left[place]
-            if boxes_b[row_b, 2] <= left or boxes_b[row_b, 1] >= bottom or boxes_b[row_b, 3] <= top:
+            if boxes_b[place, 2] <= left or boxes_b[place, 1] >= bottom or boxes_b[place, 3] <= top:
                 continue
-            if boxes_b[row_b, 0] >= right or (ascending and row_b <= row_a):
+            row_b = by_left[place]
+            if boxes_b[place, 0] >= right or (ascending and row_b <= row_a):
                 continue
             at_a, at_b, shared = offsets_a[row_a], offsets_b[row_b], 0
-            while at_a < offsets_a[row_a + 1] and at_b < offsets_b[row_b + 1]:
+            last_a, last_b = offsets_a[row_a + 1], offsets_b[row_b + 1]
+            while (
+                at_a < last_a and at_b < last_b
+            ):  # without branches, which here are guessed wrong half of the time
+                end_a, end_b = ends_a[at_a], ends_b[at_b]
                 low = starts_a[at_a] if starts_a[at_a] > starts_b[at_b] else starts_b[at_b]
-                if ends_a[at_a] < ends_b[at_b]:
-                    high, at_a = ends_a[at_a], at_a + 1
-                else:
-                    high, at_b = ends_b[at_b], at_b + 1
-                if high > low:
-                    shared += high - low
+                high = end_a if end_a < end_b else end_b
+                shared += high - low if high > low else 0
+                at_a += end_a <= end_b
+                at_b += end_b <= end_a
             if shared > 0:
                 if found < rows_a.shape[0]:
                     rows_a[found], rows_b[found], shared_px[found] = row_a, row_b, shared

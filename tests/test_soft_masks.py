@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_fusion import dense_paste
 
+from sartorius.mask_means import averaged
 from sartorius.rle import dense_from_coco
-from sartorius.soft_masks import averaged, binarised, soft_probabilities
+from sartorius.soft_masks import binarised, soft_probabilities
 
 
 def pasted(soft, box, size_hw=(4, 6), threshold=0.5):

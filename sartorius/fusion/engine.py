@@ -26,8 +26,9 @@ from sartorius.fusion.detections import Detections, detections
 from sartorius.fusion.overlaps import mask_clusters, mask_nms
 from sartorius.fusion.scoring import confidences, voted_types
 from sartorius.line_runs import Ints
+from sartorius.mask_means import Means, Probabilities, averaged
 from sartorius.overlap import Pairs, pairs_within
-from sartorius.soft_masks import Means, Probabilities, averaged, grid_bounds
+from sartorius.soft_masks import grid_bounds
 
 Floats = NDArray[np.float64]
 

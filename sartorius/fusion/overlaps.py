@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.compiled import compiled
 from sartorius.config.fusion import MaskNmsSettings, MasksSettings
 from sartorius.fusion.clusters import NONE, Clusters, grouped
 from sartorius.fusion.detections import Detections
@@ -72,37 +71,24 @@ def _grouped(near: _Neighbours, source: Ints, takes_all: bool) -> tuple[Ints, ND
     source: (N,) the source of each row, from 0 on.
     takes_all: rows of a source that has voted belong to the cell too, without a vote; otherwise they stay free.
     """
-    seed, votes = np.full(len(source), NONE), np.zeros(len(source), dtype=np.bool_)
-    sources = int(source.max(initial=-1)) + 1
-    _fill_seeds(*near, source, takes_all, np.zeros(sources, np.int64), np.zeros(sources), seed, votes)
-    return seed, votes
-
-
-@compiled
-def _fill_seeds(
-    offsets: Ints,
-    rows: Ints,
-    ious: Floats,
-    source: Ints,
-    takes_all: bool,
-    best_row: Ints,
-    best_iou: Floats,
-    seed: Ints,
-    votes: NDArray[np.bool_],
-) -> None:
-    """Fill `seed`, NONE before, and `votes`; `best_row` and `best_iou` are room to work in, one place per source."""
-    for row in range(source.shape[0]):
+    offsets, others, ious = near.offsets.tolist(), near.rows.tolist(), near.ious.tolist()
+    source_of = source.tolist()
+    seed, votes = [NONE] * len(source), np.zeros(len(source), dtype=np.bool_)
+    for row, own in enumerate(source_of):
         if seed[row] != NONE:
             continue
         seed[row], votes[row] = row, True
-        for near in range(offsets[row], offsets[row + 1]):
-            best_row[source[rows[near]]], best_iou[source[rows[near]]] = NONE, -1.0
-        for near in range(offsets[row], offsets[row + 1]):
-            other = rows[near]
-            if seed[other] == NONE and source[other] != source[row] and ious[near] > best_iou[source[other]]:
-                best_iou[source[other]], best_row[source[other]] = ious[near], other
-        for near in range(offsets[row], offsets[row + 1]):
-            other = rows[near]
-            first = best_row[source[other]] == other
-            if seed[other] == NONE and (first or takes_all):
-                seed[other], votes[other] = row, first
+        best: dict[int, tuple[float, int]] = {}
+        for near_row, iou in zip(
+            others[offsets[row] : offsets[row + 1]], ious[offsets[row] : offsets[row + 1]], strict=True
+        ):
+            if seed[near_row] != NONE:
+                continue
+            of = source_of[near_row]
+            if of != own and iou > best.get(of, (0.0, NONE))[0]:
+                best[of] = iou, near_row
+            if takes_all:
+                seed[near_row] = row
+        for _, joining in best.values():
+            seed[joining], votes[joining] = row, True
+    return np.array(seed, dtype=np.int64), votes

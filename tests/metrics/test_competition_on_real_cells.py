@@ -1,6 +1,5 @@
 """The metric on the competition's own annotations, where the real data is there."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +51,3 @@ def test_a_perfect_submission_cannot_score_one_because_true_masks_overlap(truth)
     totals = [evaluate(found, some, variant).total for variant in ("one_to_one", "drop", "double")]
     assert 0.9 < min(totals) <= max(totals) < 1
     assert totals[0] < totals[2]
-
-
-def test_66_000_predictions_are_scored_in_one_cpu_second(truth):
-    found = {image_id: cells[::-1] for image_id, cells in truth.items()}  # another record, read on its own
-
-    def cpu_s() -> float:
-        started = time.process_time()
-        evaluate(found, truth)
-        return time.process_time() - started
-
-    assert min(cpu_s() for _ in range(3)) < 1  # the least: the first compiles, and other work slows each
