@@ -72,13 +72,19 @@ def test_a_name_that_is_not_there_is_an_error():
         from sartorius import nothing  # noqa: F401
 
 
-def test_the_package_is_imported_in_under_a_tenth_of_a_second():
-    code = "import time; began = time.perf_counter(); import sartorius; print(time.perf_counter() - began)"
-    seconds = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT).stdout)
-        for _ in range(3)
-    ]  # fmt: skip
-    assert min(seconds) < 0.1
+def test_importing_the_package_imports_nothing_that_takes_time():
+    code = "import sys; before = set(sys.modules); import sartorius; print(*(set(sys.modules) - before))"
+    added = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
+    ).stdout
+    assert {name.split(".")[0] for name in added.split()} & {
+        "numpy",
+        "numba",
+        "pandas",
+        "cv2",
+        "torch",
+    } == set()
+    assert "sartorius" in added.split()
 
 
 def test_the_starter_ensemble_loads_from_its_file():

@@ -1,5 +1,4 @@
 from math import pi, sqrt
-from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -157,16 +156,11 @@ def test_an_image_of_another_size_is_refused():
         measure_cells(cell("#.."), np.zeros((2, 3)))
 
 
-def test_measures_of_real_cells_are_scikit_images_in_well_under_a_second(competition_dir):
+def test_measures_of_real_cells_are_scikit_images(competition_dir):
     image_id = "c4121689002f"
     truth = read_truth(competition_dir / "train.csv", [image_id])[image_id]
     image = read_image(competition_dir / "train" / f"{image_id}.png")
-    measure_cells(truth[:2], image)
-    began = process_time()
     table = measure_cells(truth, image, um_per_px=1.24)
-    assert (
-        process_time() - began < 2.4 * len(truth) / 790
-    )  # 0.8 s on a free core of 2020, tests run on busy ones
     for row in (
         table[table["holes"] == 0].iloc[::40].itertuples()
     ):  # whose rims scikit-image's perimeter counts
