@@ -10,6 +10,7 @@ from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings, load_ensemble_settings
 from sartorius.config.fusion import PostprocessSettings
 from sartorius.data.grey_levels import grey_bytes
+from sartorius.pipeline.foreign import refuse_foreign
 from sartorius.pipeline.fusing import fused_and_cleaned
 from sartorius.pipeline.predictor import Predictor
 from sartorius.pipeline.sources import open_sources, predictions
@@ -66,6 +67,7 @@ def load_ensemble(path: str | Path, device: str = "cpu") -> Ensemble:
     Raises UserError if a file is missing or wrong, torch or detectron2 is not installed, or the device is not there.
     """
     settings = load_ensemble_settings(Path(path))
+    refuse_foreign(Path(path), settings, "an image array may be of any image")
     from sartorius.detectron.ensemble import load_predictors  # torch takes seconds to import
 
     return Ensemble(settings, dict(load_predictors(Path(path), settings, device)))

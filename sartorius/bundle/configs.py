@@ -10,6 +10,7 @@ from sartorius.config import load_ensemble_settings, load_model_settings
 from sartorius.config.ensemble import MemberSettings
 from sartorius.config.reading import FrozenSettings
 from sartorius.errors import UserError
+from sartorius.pipeline.foreign import refuse_foreign
 
 ENSEMBLE = "ensemble.yaml"
 
@@ -20,6 +21,7 @@ def write_configs(ensemble: Path, folder: Path) -> None:
     Raises UserError if a file is missing, wrong, or weights are cut short.
     """
     settings = load_ensemble_settings(ensemble)
+    refuse_foreign(ensemble, settings, "a bundle is for images that nobody has seen")
     members = []
     for member in settings.members:
         here = _flat(member)

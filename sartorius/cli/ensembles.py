@@ -36,14 +36,24 @@ def parsed_ids(ids: str | None) -> list[str] | None:
     return None if ids is None else [part.strip() for part in ids.split(",") if part.strip()]
 
 
-def loaded_predictors(ensemble: Path, settings: "EnsembleSettings", device: str) -> "Mapping[str, Predictor]":
-    """The trained models of an ensemble by member name.
+def loaded_predictors(
+    ensemble: Path, settings: "EnsembleSettings", device: str, images: "Mapping[str, Path] | None" = None
+) -> "Mapping[str, Predictor]":
+    """The trained models of an ensemble, and the predictions that stand for one, by member name.
 
-    Raises UserError if torch or detectron2 is not installed, and for weights that are missing or do not fit.
+    images: the image files by id that are about to be worked on; None where they are not known yet.
+    Raises UserError if torch or detectron2 is needed and not installed, for weights that are missing or do not fit, and
+    for predictions that lack an image.
     """
-    from sartorius.detectron.ensemble import load_predictors
+    from sartorius.pipeline.foreign import foreign_predictors, refuse_foreign
 
-    predictors: Mapping[str, Predictor] = load_predictors(ensemble, settings, device)
+    if images is None:
+        refuse_foreign(ensemble, settings, "this command works on images that come later")
+    predictors: dict[str, Predictor] = {**foreign_predictors(ensemble, settings, images or {})}
+    if settings.trained_members:
+        from sartorius.detectron.ensemble import load_predictors
+
+        predictors |= load_predictors(ensemble, settings, device)
     return predictors
 
 

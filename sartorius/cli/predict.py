@@ -45,7 +45,7 @@ def predict(
 
     settings = load_ensemble_settings(ensemble)
     paths = choose_images(images, split, parsed_ids(ids), folds, fold)
-    predictors = loaded_predictors(ensemble, settings, device)
+    predictors = loaded_predictors(ensemble, settings, device, paths)
     with shown_progress() as report:
         predicted = predict_images(predictors, settings, paths, out, report)
     if as_json:

@@ -66,7 +66,7 @@ def submit(
     deadline_s = None if budget is None else began_s + parsed_duration_s(budget)
     settings = load_ensemble_settings(ensemble)
     paths = pipeline.choose_images(images, split, parsed_ids(ids), folds, fold)
-    predictors = loaded_predictors(ensemble, settings, device)
+    predictors = loaded_predictors(ensemble, settings, device, paths)
     warn_if_stale(ensemble, settings, models_loaded(settings, predictors))
     with shown_progress() as report:
         options = pipeline.SubmitOptions(predictions, deadline_s, report)

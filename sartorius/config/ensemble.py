@@ -36,16 +36,34 @@ class ViewSettings(FrozenSettings):
 
 
 class MemberSettings(FrozenSettings):
-    """One model of an ensemble."""
+    """One model of an ensemble, or what another program found in the images."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
         description="Short name, unique in the ensemble; part of `Cells.sources` and of folder names."
     )
-    model: RelativePath = Field(description="Model settings file, relative to the ensemble file.")
+    model: RelativePath = Field("", description="Model settings file, relative to the ensemble file.")
     weights: RelativePath = Field(
-        description="Trained weights (.safetensors or a run's .pth), relative to the ensemble file."
+        "", description="Trained weights (.safetensors or a run's .pth), relative to the ensemble file."
+    )
+    predictions: RelativePath = Field(
+        "",
+        description="In place of `model` and `weights`: a file or folder of cells in any format of `sartorius data "
+        "convert`, found by any other program, relative to the ensemble file. It is one source, without views.",
+    )
+    reference: RelativePath = Field(
+        "",
+        description="COCO JSON whose numbers of images and categories `predictions` has, where those are COCO results.",
     )
     weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of this model's votes in fusion.")
+
+    @model_validator(mode="after")
+    def _is_a_model_or_predictions(self) -> Self:
+        whole_model, no_model = self.model and self.weights, not (self.model or self.weights)
+        if not (no_model if self.predictions else whole_model):
+            raise ValueError("expected either `model` and `weights`, or `predictions`")
+        if self.reference and not self.predictions:
+            raise ValueError("`reference` explains `predictions`, but there are none")
+        return self
 
 
 class StageWiseSettings(FrozenSettings):
@@ -100,12 +118,37 @@ class EnsembleSettings(FrozenSettings):
                 raise ValueError(f"{what} must have different names, got {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _stages_are_of_networks(self) -> Self:
+        foreign = [member.name for member in self.members if member.predictions]
+        if self.stage_wise is not None and foreign:
+            raise ValueError(
+                f"stage_wise runs every member's network, but {', '.join(foreign)} has only predictions; leave out "
+                "stage_wise or the member"
+            )
+        return self
+
+    @property
+    def trained_members(self) -> tuple[MemberSettings, ...]:
+        """The members that are models, not predictions."""
+        return tuple(member for member in self.members if not member.predictions)
+
+    @property
+    def parts(self) -> tuple[tuple[MemberSettings, ViewSettings], ...]:
+        """Member and view of everything that is run on an image, also where it is fused inside the networks."""
+        unseen = (ViewSettings(),)
+        return tuple(
+            (member, view)
+            for member in self.members
+            for view in (unseen if member.predictions else self.views)
+        )
+
     @property
     def runs(self) -> tuple[tuple[MemberSettings, ViewSettings], ...]:
         """Member and view of every prediction that is cached, in the order of the file."""
         if self.stage_wise is not None:
             return ((STAGE_WISE_MEMBER, ViewSettings()),)
-        return tuple((member, view) for member in self.members for view in self.views)
+        return self.parts
 
     def fusion_of_type(self, cell_type: str | None) -> FusionSettings:
         """The fusion of images whose detections are of this type; None for an image without detections."""
@@ -123,7 +166,7 @@ class EnsembleSettings(FrozenSettings):
 
 
 #: Stands for all members and views where they are fused stage by stage.
-STAGE_WISE_MEMBER = MemberSettings(name="stage_wise", model="", weights="")
+STAGE_WISE_MEMBER = MemberSettings.model_construct(name="stage_wise")
 
 
 def load_ensemble_settings(path: Path) -> EnsembleSettings:

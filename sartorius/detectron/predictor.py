@@ -188,13 +188,13 @@ def load_predictor(model_settings: Path, weights: Path, device: str) -> Predicto
 
 
 def load_members(ensemble: Path, settings: EnsembleSettings, device: str) -> dict[str, Predictor]:
-    """The predictor of each member by its name, paths taken relative to the ensemble file."""
+    """The predictor of each trained member by its name, paths taken relative to the ensemble file."""
     folder = ensemble.parent
     return {
         member.name: load_predictor(
             (folder / member.model).resolve(), (folder / member.weights).resolve(), device
         )
-        for member in settings.members
+        for member in settings.trained_members
     }
 
 

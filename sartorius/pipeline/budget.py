@@ -56,7 +56,7 @@ class _Part(NamedTuple):
 
 def part_names(settings: EnsembleSettings) -> list[str]:
     """`member/view` of everything that is run on an image, also where it is fused inside the networks."""
-    return [f"{member.name}/{view.name}" for member in settings.members for view in settings.views]
+    return [f"{member.name}/{view.name}" for member, view in settings.parts]
 
 
 def estimated(timed: Sequence[ImageSeconds], settings: EnsembleSettings, images: int) -> Estimate:
@@ -110,7 +110,7 @@ def _views(settings: EnsembleSettings) -> list[_Part]:
 
 
 def _models(settings: EnsembleSettings) -> list[_Part]:
-    names = [member.name for member in settings.members]
+    names = [member.name for member in settings.trained_members]
     return [_Part("model", name, order) for order, name in enumerate(names)] if len(names) > 1 else []
 
 
@@ -124,8 +124,7 @@ def _per_minute(part: _Part, settings: EnsembleSettings, timed: Sequence[ImageSe
     """Gain for each minute that the part takes; all gains are 1 where one is not known."""
     names = [
         f"{member.name}/{view.name}"
-        for member in settings.members
-        for view in settings.views
+        for member, view in settings.parts
         if part.name == (view.name if part.kind == "view" else member.name)
     ]
     seconds = fmean(sum(image.parts[name] for name in names) for image in timed)
@@ -137,8 +136,8 @@ def _without(settings: EnsembleSettings, dropped: Sequence[_Part]) -> EnsembleSe
     gone = {(part.kind, part.name) for part in dropped}
     members = tuple(member for member in settings.members if ("model", member.name) not in gone)
     views = tuple(view for view in settings.views if ("view", view.name) not in gone)
-    share = len(members) * len(views) / (len(settings.members) * len(settings.views))
     changes: dict[str, object] = {"members": members, "views": views}
+    share = len(settings.model_copy(update=changes).parts) / len(settings.parts)
     if settings.stage_wise is not None:
         boxes = _fewer_votes(settings.stage_wise.boxes, share)
         changes["stage_wise"] = settings.stage_wise.model_copy(update={"boxes": boxes})

@@ -28,12 +28,16 @@ from sartorius.pipeline.tiling import Look, seen_in_tiles
 
 
 class Source(NamedTuple):
-    """One model seen through one view; folder: where its predictions are kept, None keeps none."""
+    """One model seen through one view.
+
+    tiling: how large images are cut up; None where the predictor wants every image whole.
+    folder: where its predictions are kept; None keeps none.
+    """
 
     predictor: Predictor
     member: MemberSettings
     view: ViewSettings
-    tiling: TilingSettings
+    tiling: TilingSettings | None
     folder: Path | None
 
     @property
@@ -46,7 +50,7 @@ class Source(NamedTuple):
         """What tells this source's predictions from another's."""
         return PredictionManifest(
             source=self.name,
-            model=self.member.model,
+            model=self.member.model or self.member.predictions,
             view=self.view.name,
             config=self._config,
             package_version=__version__,
@@ -56,9 +60,10 @@ class Source(NamedTuple):
     @property
     def _config(self) -> dict[str, Any]:
         """The predictor's own, as it will be read back; with the tiling, if it is not the usual one."""
-        config = json.loads(json.dumps(dict(self.predictor.config)))
-        usual = self.tiling == TilingSettings()
-        return config if usual else {**config, "tiling": self.tiling.model_dump(mode="json")}
+        config: dict[str, Any] = json.loads(json.dumps(dict(self.predictor.config)))
+        if self.tiling in (None, TilingSettings()):
+            return config
+        return {**config, "tiling": self.tiling.model_dump(mode="json")}
 
     def kept(self, image_id: str) -> Path | None:
         """The file of an image's prediction if it is there already."""
@@ -91,7 +96,7 @@ def open_sources(
             predictors[member.name],
             member,
             view,
-            settings.tiling,
+            None if member.predictions else settings.tiling,
             cache_dir and cache_dir / member.name / view.name,
         )
         for member, view in settings.runs
@@ -121,7 +126,8 @@ def predictions(
         at_once = isinstance(of_model[0].predictor, ManyViewsPredictor)
         for together in [of_model] if at_once else [[source] for source in of_model]:
             began, parts = clock(), dict[str, float]()
-            found = seen_in_tiles(_look(together, image_id, parts), image, together[0].tiling)
+            look, tiling = _look(together, image_id, parts), together[0].tiling
+            found = look(image) if tiling is None else seen_in_tiles(look, image, tiling)
             each_s = (clock() - began) / len(together)
             for source, cells in zip(together, found, strict=True):
                 yield Prediction(source, _named(cells, source), parts or {source.name: each_s})

@@ -35,7 +35,9 @@ def trained_on(
     Raises UserError if a model was trained by another split than `folds_csv`: then no image is known to be new to it.
     """
     runs = {
-        sha256: run for member in settings.members for sha256, run in _runs(ensemble.parent / member.weights)
+        sha256: run
+        for member in settings.trained_members
+        for sha256, run in _runs(ensemble.parent / member.weights)
     }
     shas = {model.weights_sha256 for cache in models for model in cache.values()}
     known = sorted(shas & runs.keys())
