@@ -15,6 +15,10 @@ from sartorius.errors import UserError
 #: Kaggle's image of 2026: see kaggle_kernels/image.txt.
 KAGGLE_PYTHON = "3.12"
 KAGGLE_PLATFORM = "x86_64-manylinux_2_28"
+#: uv's names of Linux platforms, with the minor version of glibc 2 in them.
+_PLATFORM = re.compile(r"(x86_64|aarch64)-(?:manylinux_2_(\d\d)|manylinux2014|unknown-linux-gnu)")
+#: The version that those names stand for which have none.
+_NAMED_GLIBC_MINOR = {"manylinux2014": 17, "unknown-linux-gnu": 28}
 
 
 class Target(NamedTuple):
@@ -43,8 +47,14 @@ class Target(NamedTuple):
         }
 
     @property
+    def glibc_minor(self) -> int:
+        """The target has at least glibc 2 of this minor version."""
+        named = _PLATFORM.fullmatch(self.platform)
+        return int(named[2]) if named and named[2] else _NAMED_GLIBC_MINOR[self.platform.split("-", 1)[1]]
+
+    @property
     def is_like_here(self) -> bool:
-        """Whether compiled packages that are installed here run there."""
+        """Whether the target has this machine's Python and processor."""
         here = "{}.{}".format(*sys.version_info[:2])
         machine = self.platform.split("-")[0]
         return self.python == here and sysconfig.get_platform() == f"linux-{machine}"
@@ -54,13 +64,14 @@ def read_target(image: Path, python: str, platform: str) -> Target:
     """A target whose packages a file lists as `pip freeze` does.
 
     Lines without an exact version, such as those installed from an address, are passed over.
-    Raises UserError if the file is missing or lists no package, or `python` is no version like 3.12.
+    Raises UserError if the file is missing or lists no package, or `python` is no version like 3.12, or
+    `platform` no Linux.
     """
     if not re.fullmatch(r"3\.\d+", python):
         raise UserError(f"--python expects a version such as {KAGGLE_PYTHON}, got {python!r}")
-    if "linux" not in platform or "-" not in platform:
+    if not _PLATFORM.fullmatch(platform):
         raise UserError(
-            f"--platform expects a Linux platform such as {KAGGLE_PLATFORM} (uv's names), got {platform!r}"
+            f"--platform expects {KAGGLE_PLATFORM}, or another Linux of x86_64 or aarch64 in uv's words, got {platform!r}"
         )
     try:
         lines = image.read_text(encoding="utf-8").splitlines()

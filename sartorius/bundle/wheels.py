@@ -4,6 +4,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -45,12 +46,12 @@ class Wheel(NamedTuple):
 def wheel_for(found: Distribution, target: Target, pins: str) -> Wheel:
     """A wheel of an installed package that the target's Python can install.
 
-    A package of Python files alone is the same everywhere. One with compiled files is taken as it is if the target is
-    like this machine, and otherwise fetched for the target with uv.
+    A package of Python files alone is the same everywhere. One with compiled files is taken as it is if it runs on the
+    target too, and otherwise fetched for the target with uv.
     pins: lines as in constraints.txt, with the hashes of what may be fetched.
     Raises UserError if it cannot be fetched.
     """
-    if is_pure(found) or target.is_like_here:
+    if is_pure(found) or (target.is_like_here and _is_old_enough(found, target)):
         return packed_again(found)
     with tempfile.TemporaryDirectory(prefix="sartorius-") as folder:
         site = _fetched(canonicalize_name(found.metadata["Name"]), target, pins, Path(folder))
@@ -141,6 +142,12 @@ def _wheel_file(tags: list[str]) -> bytes:
 
 def _tags(found: Distribution) -> list[str]:
     return sorted(HeaderParser().parsestr(found.read_text("WHEEL") or "").get_all("Tag", []))
+
+
+def _is_old_enough(found: Distribution, target: Target) -> bool:
+    """Whether compiled files stand on no newer glibc than the target's; what was compiled here might."""
+    needed = [re.search(r"manylinux_2_(\d+)_|(manylinux(?:1|2010|2014))_", tag) for tag in _tags(found)]
+    return any(tag and (bool(tag[2]) or int(tag[1]) <= target.glibc_minor) for tag in needed)
 
 
 def _joined(tags: list[str]) -> str:

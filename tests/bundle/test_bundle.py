@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kaggle_machine import IMAGE, PROJECT, target_here
 
-from sartorius.bundle import Target, checked_naming, read_target, write_bundle
+from sartorius.bundle import Target, checked_naming, read_target, wheels, write_bundle
 from sartorius.bundle.closure import needed
 from sartorius.bundle.kernels import notebook
 from sartorius.bundle.wheels import is_pure, packed_again
@@ -129,6 +129,21 @@ def test_a_compiled_package_keeps_its_tags():
     assert packed_again(compiled).name.startswith(f"faster_coco_eval-{compiled.version}-{tag}-{tag}-")
 
 
+def test_a_compiled_package_for_a_newer_linux_than_the_targets_is_fetched_again(monkeypatch):
+    fetched = []
+
+    def fetch(name: str, *_: object) -> Path:
+        fetched.append(name)
+        raise UserError("fetched")
+
+    monkeypatch.setattr(wheels, "_fetched", fetch)
+    compiled = distribution("faster-coco-eval")
+    wheels.wheel_for(compiled, target_here(), pins="")
+    with pytest.raises(UserError, match="fetched"):
+        wheels.wheel_for(compiled, target_here()._replace(platform="x86_64-manylinux2014"), pins="")
+    assert fetched == ["faster-coco-eval"]
+
+
 def test_detectron2s_wheel_fits_every_python_and_asks_for_no_formatter(tmp_path):
     wheel = packed_again(distribution("pb1-detectron2"))
     assert wheel.name == "pb1_detectron2-0.6-py3-none-any.whl"
@@ -208,7 +223,8 @@ def test_weights_that_are_cut_short_are_refused(tmp_path):
         (["--user", "a b"], "--user expects your name on Kaggle"),
         (["--name", "Bundle"], "--name expects 6 to 40 small letters"),
         (["--python", "three"], "--python expects a version"),
-        (["--platform", "win-amd64"], "--platform expects a Linux platform"),
+        (["--platform", "win-amd64"], "--platform expects x86_64-manylinux_2_28, or another Linux"),
+        (["--platform", "sparc-linux"], "--platform expects x86_64-manylinux_2_28, or another Linux"),
         (["--image", "nowhere.txt"], "--image nowhere.txt: expected a text file"),
     ],
 )
