@@ -52,7 +52,8 @@ def ablate_fusion(
         results.append(bench.result(file))
         report("ablate", place + 1, len(folder.files) + 1)
     types = [image.true_type for image in bench.first.images]
-    return Table(rows_of(results[0], results[1:], types), len(types), bench.first.parts.origin)
+    rows = rows_of(results[0], results[1:], types)
+    return Table(rows, len(types), bench.first.parts.origin, bench.sources)
 
 
 class _Bench:
@@ -65,10 +66,11 @@ class _Bench:
         self._images: dict[str, CachedImages] = {}
         self._tuned: dict[str | None, CrossTuned] = {}
         self.first = self._cached(self._base_settings)
+        self.sources = self._base_settings.sources
 
     def result(self, file: Ablation | None) -> Result:
         """The scores of a file; None is the base."""
-        began = time.perf_counter()
+        began = time.process_time()
         settings = self._settings(file)
         objective = Objective(self._cached(settings).images)
         tuned = self._cross_tuned(file)
@@ -86,7 +88,7 @@ class _Bench:
             "" if file is None else shown(file.changes),
             objective.image_scores(as_written),
             scores,
-            time.perf_counter() - began,
+            time.process_time() - began,
         )
 
     def _cross_tuned(self, file: Ablation | None) -> CrossTuned:

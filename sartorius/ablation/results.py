@@ -19,7 +19,7 @@ class Result(NamedTuple):
     name: the file's stem. changes: what it changes of the base, in one line; empty for the base.
     as_written: (I,) scores with the fusion and clean-up that the file has.
     out_of_fold: (I,) scores with those searched on the other parts of the images.
-    seconds: what it took.
+    seconds: what it took, of the processor where nothing but this process worked.
     """
 
     name: str
@@ -53,11 +53,16 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The rows of a folder of ablations, base first, the number of images they are scored on, and its parts in words."""
+    """The rows of a folder of ablations, base first.
+
+    images: how many they are scored on. parts: what these are split into, in words.
+    sources: the base's, where cached predictions are fused; none where models are trained.
+    """
 
     rows: list[Row]
     images: int
     parts: str
+    sources: tuple[str, ...] = ()
 
 
 def rows_of(base: Result, others: Sequence[Result], types: Sequence[str]) -> list[Row]:

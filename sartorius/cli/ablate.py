@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from sartorius.ablation.training import Training
 
 FUSION_TEXT = (
-    "Each line's fusion and clean-up settings were searched out of fold ({searched}; {trials} Optuna trials for each "
-    "cell type and part), those that a line is about left as it says; `as written` is without a search."
+    "The cached predictions are of {sources}, no others. Each line's fusion and clean-up settings were searched out of "
+    "fold ({searched}; {trials} Optuna trials for each cell type and part), those that a line is about left as it says; "
+    "a line with `settings_of` has the settings found for that file, part by part. `as written` is without a search. "
+    "Seconds are processor time."
 )
 TRAINING_TEXT = (
     "Each file was trained without one fold and scored on it, for folds {folds}; score thresholds were chosen out of "
@@ -92,7 +94,9 @@ def ablate(
                 f"{folder}: ablations of ensembles need --predictions DIR, --truth CSV and --folds CSV"
             )
         table = _of_fusion(ablations, tuple(predictions), truth, folds, on, (trials, parts, seed))
-        text = FUSION_TEXT.format(searched=", ".join(_searched(trials)), trials=trials)
+        text = FUSION_TEXT.format(
+            sources=" and ".join(table.sources), searched=", ".join(_searched(trials)), trials=trials
+        )
     else:
         if data is None or folds is None:
             raise UserError(f"{folder}: ablations of training need --data DIR and --folds CSV")
