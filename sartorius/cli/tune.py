@@ -11,6 +11,7 @@ import typer
 from sartorius.cli.ensembles import EnsembleFile, Json
 
 if TYPE_CHECKING:
+    from sartorius.config.gains import Gains
     from sartorius.config.tuned import TunedRecord, TunedScore
 
 Caches = Annotated[
@@ -85,6 +86,8 @@ def tune(
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
     _print(tuned.record)
+    if tuned.settings.gains is not None:
+        typer.echo(_worth(tuned.settings.gains))
     typer.echo(f"{out}: the tuned ensemble\n{picture}: its threshold curves")
 
 
@@ -113,6 +116,14 @@ def _print(record: "TunedRecord") -> None:
     console.print(
         f"out of fold against untuned: {gain.difference:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}",
         highlight=False,
+    )
+
+
+def _worth(gains: "Gains") -> str:
+    parts = [f"view {name} {gain:+.4f}" for name, gain in gains.views.items()]
+    parts += [f"model {name} {gain:+.4f}" for name, gain in gains.members.items()]
+    return (
+        f"worth, each by itself: {', '.join(parts)}; what a run short of time drops first is the least of it"
     )
 
 

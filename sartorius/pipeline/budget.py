@@ -6,8 +6,8 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
-from sartorius.config.fusion import ClusterSettings, FusionSettings
 from sartorius.config.gains import Gains
+from sartorius.pipeline.smaller import smaller_ensemble
 
 #: Standard deviations added to the expected time: a normal sum stays below it 98 times in 100.
 SPREADS = 2.0
@@ -133,27 +133,8 @@ def _per_minute(part: _Part, settings: EnsembleSettings, timed: Sequence[ImageSe
 
 
 def _without(settings: EnsembleSettings, dropped: Sequence[_Part]) -> EnsembleSettings:
-    gone = {(part.kind, part.name) for part in dropped}
-    members = tuple(member for member in settings.members if ("model", member.name) not in gone)
-    views = tuple(view for view in settings.views if ("view", view.name) not in gone)
-    changes: dict[str, object] = {"members": members, "views": views}
-    share = len(settings.model_copy(update=changes).parts) / len(settings.parts)
-    if settings.stage_wise is not None:
-        boxes = _fewer_votes(settings.stage_wise.boxes, share)
-        changes["stage_wise"] = settings.stage_wise.model_copy(update={"boxes": boxes})
-    else:
-        changes["fusion"] = _fewer_votes(settings.fusion, share)
-        changes["fusion_per_type"] = {
-            name: _fewer_votes(fusion, share) for name, fusion in settings.fusion_per_type.items()
-        }
-    return settings.model_copy(update=changes)
-
-
-def _fewer_votes(fusion: FusionSettings, share: float) -> FusionSettings:
-    """The same share of the sources must agree as before, at least one."""
-    if not isinstance(fusion, ClusterSettings):
-        return fusion
-    return fusion.model_copy(update={"min_votes": max(1, int(fusion.min_votes * share + 0.5))})
+    views, members = ([part.name for part in dropped if part.kind == kind] for kind in ("view", "model"))
+    return smaller_ensemble(settings, views, members)
 
 
 def _explained(part: _Part, gains: Gains | None) -> str:

@@ -19,6 +19,7 @@ from sartorius.files import atomic_path
 from sartorius.metrics.bootstrap import mean_interval, paired_difference
 from sartorius.pipeline.staleness import fusing_sha256
 from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report
+from sartorius.tuning.gains import measured_gains
 from sartorius.tuning.images import CachedImages, Data, read_cached_images
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
@@ -62,8 +63,11 @@ def tune(
     objective = Objective(cached.images)
     result = cross_tuned(objective, start, cached.parts.of_image, budget, report)
     record = _record(ensemble, start, data, cached, budget, result, command)
-    write_tuned(out_yaml, ensemble, start, result.settings, record)
-    return Tuned(out_yaml, start, result.settings, record, result, objective)
+    measured_on = f"{len(cached.images)} images the settings were searched on, by {command}"
+    gains = measured_gains(cached.images, result.settings, result.in_fold, measured_on)
+    settings = result.settings if gains is None else result.settings.model_copy(update={"gains": gains})
+    write_tuned(out_yaml, ensemble, start, settings, record)
+    return Tuned(out_yaml, start, settings, record, result, objective)
 
 
 def write_tuned(
@@ -83,6 +87,8 @@ def write_tuned(
     cleaning = {name: after[name] for name in after if after[name] != before[name]}
     if cleaning:
         values["postprocess"] = cleaning
+    if settings.gains is not None and settings.gains != start.gains:
+        values["gains"] = settings.gains.model_dump(mode="json")
     values["tuned"] = record.model_dump(mode="json")
     with atomic_path(path) as temporary:
         temporary.write_text(HEADER + yaml.safe_dump(values, sort_keys=False, width=120), encoding="utf-8")

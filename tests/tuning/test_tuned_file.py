@@ -1,6 +1,7 @@
 """A tuned file says where it comes from, is loaded like any other, and knows when it is stale."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -38,25 +39,38 @@ def test_a_tuned_file_loads_to_the_settings_that_were_found(tuned, scene):
     assert loaded.model_copy(update={"tuned": None, "members": scene.settings.members}) == tuned.settings
     assert loaded.tuned == tuned.record
     written = yaml.safe_load(tuned.path.read_text())
-    assert set(written) <= {"base", "fusion_per_type", "postprocess", "tuned"}
+    assert set(written) <= {"base", "fusion_per_type", "postprocess", "gains", "tuned"}
     assert "nms_iou" not in written.get("postprocess", {})  # it was not searched
+
+
+def mean_with(settings, scene) -> float:
+    """The mean score of the scene's images by the pipeline."""
+    found = {
+        name: fused_and_cleaned(read_sources(settings, scene.cache, name), settings) for name in scene.truth
+    }
+    return float(
+        np.mean([average_precision(found[name], truth).mean() for name, truth in scene.truth.items()])
+    )
 
 
 def test_its_scores_are_those_of_the_pipeline(tuned, scene):
     loaded = load_ensemble_settings(tuned.path)
+    assert tuned.record.in_fold.total == pytest.approx(mean_with(loaded, scene), abs=1e-12)
+    assert tuned.record.untuned.total == pytest.approx(mean_with(scene.settings, scene), abs=1e-12)
 
-    def mean_with(settings):
-        return np.mean(
-            [
-                average_precision(
-                    fused_and_cleaned(read_sources(settings, scene.cache, name), settings), truth
-                ).mean()
-                for name, truth in scene.truth.items()
-            ]
-        )
 
-    assert tuned.record.in_fold.total == pytest.approx(mean_with(loaded), abs=1e-12)
-    assert tuned.record.untuned.total == pytest.approx(mean_with(scene.settings), abs=1e-12)
+def test_it_says_what_every_view_and_model_is_worth(tuned, scene):
+    loaded = load_ensemble_settings(tuned.path)
+    whole = mean_with(loaded, scene)
+    for kind, parts in (("views", loaded.views), ("members", loaded.members)):
+        gains = getattr(loaded.gains, kind)
+        assert set(gains) == ({part.name for part in parts} if len(parts) > 1 else set())
+        for part in parts if len(parts) > 1 else ():
+            others = tuple(other for other in parts if other != part)
+            without = loaded.model_copy(update={kind: others})
+            assert gains[part.name] == pytest.approx(whole - mean_with(without, scene), abs=1e-5)
+    assert loaded.gains.views or loaded.gains.members
+    assert "6 images" in loaded.gains.measured_on
 
 
 def test_it_says_what_was_searched_on(tuned, scene):
@@ -183,6 +197,7 @@ def test_the_command_writes_file_and_curves_and_fuse_tells_a_stale_file(monkeypa
     shown = capsys.readouterr().out
     assert "6 images in 2 parts: folds 0, 1" in shown
     assert "tuned, out of fold" in shown
+    assert re.search(r"worth, each by itself: .*model model01 [+-]0\.\d{4}", shown)
     assert (tmp_path / "tuned.png").read_bytes().startswith(b"\x89PNG")
     fuse = ("fuse", out, "--predictions", scene.cache, "--out", tmp_path / "fused")
     assert run(monkeypatch, *fuse) == 0

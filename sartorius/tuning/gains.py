@@ -1,0 +1,48 @@
+"""What each view and each model of a tuned ensemble is worth: a run that is short of time goes by it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.gains import Gains
+from sartorius.pipeline.smaller import smaller_ensemble
+from sartorius.tuning.objective import Objective
+from sartorius.tuning.stages import ImageStages
+
+
+def measured_gains(
+    images: Sequence[ImageStages],
+    settings: EnsembleSettings,
+    image_scores: NDArray[np.float64],
+    measured_on: str,
+) -> Gains | None:
+    """How much the mean score falls without each view and each model, one at a time, nothing else being searched again.
+
+    images: I images with the predictions of every source. image_scores: (I,) with all of them.
+    A part of which there is only one has no gain. None if there is no other part, or if members are fused inside the
+    networks, whose predictions do not tell one part from another.
+    """
+    if settings.stage_wise is not None:
+        return None
+    whole = float(image_scores.mean())
+
+    def gain(smaller: EnsembleSettings) -> float:
+        left = [
+            ImageStages(
+                {name: image.sources[name] for name in smaller.sources}, image.truth, smaller.source_weights
+            )
+            for image in images
+        ]
+        return round(whole - float(Objective(left).image_scores(smaller).mean()), 6)
+
+    views = [view.name for view in settings.views] if len(settings.views) > 1 else []
+    members = [member.name for member in settings.members] if len(settings.members) > 1 else []
+    if not views and not members:
+        return None
+    return Gains(
+        views={name: gain(smaller_ensemble(settings, without_views=[name])) for name in views},
+        members={name: gain(smaller_ensemble(settings, without_members=[name])) for name in members},
+        measured_on=measured_on,
+    )
