@@ -25,6 +25,7 @@ COMMAND_MODULES = (
     "bundle",
     "check",
     "evaluate",
+    "report",
     "measure",
     "app",
 )
