@@ -26,6 +26,7 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     if cfg.MODEL.RESNETS.STEM_STRIDE == 1:
         _remove_first_stride(bottom_up)
     join_frozen_norms(bottom_up)
+    _end_frozen_stages_in_planes(bottom_up, cfg.MODEL.BACKBONE.FREEZE_AT)
     coarsest = LastLevelMaxPool()
     last_stride = bottom_up.output_shape()[cfg.MODEL.FPN.IN_FEATURES[-1]].stride
     coarsest.in_feature = f"p{int(math.log2(last_stride))}"
@@ -37,6 +38,14 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         top_block=coarsest,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+
+
+def _end_frozen_stages_in_planes(bottom_up: ResNet, freeze_at: int) -> None:
+    """In training the first layers with gradients get channels as planes, however the frozen ones computed."""
+    if freeze_at:
+        stages = [bottom_up.stem, *bottom_up.stages]
+        last = stages[min(freeze_at, len(stages)) - 1]
+        last.register_forward_hook(lambda stage, given, x: x.contiguous() if stage.training else x)
 
 
 def _remove_first_stride(network: ResNet) -> None:

@@ -1,4 +1,4 @@
-"""Box and mask heads whose losses can be chosen, and are means over images of each image's own mean.
+"""Box heads whose losses can be chosen, and are means over images of each image's own mean.
 
 detectron2 averages over all proposals of a batch. A mean over images is the same number however a batch is divided:
 over processes, over accumulated parts, or not at all.
@@ -9,23 +9,22 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat
-from detectron2.modeling import ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY
+from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
-from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead, mask_rcnn_inference
 from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional
 
+from sartorius.detectron.mask_head import image_shares
 from sartorius.detectron.sampling import CellHeads
 
 
-def add_loss_keys(cfg: CfgNode) -> None:
+def add_box_keys(cfg: CfgNode) -> None:
     """Give a detectron2 configuration the keys of this module."""
     cfg.MODEL.ROI_HEADS.CLASS_WEIGHTS = []
     cfg.MODEL.ROI_HEADS.MIN_SCORES = []
-    cfg.MODEL.ROI_MASK_HEAD.LOSS = "bce"
 
 
 class CellBoxPredictor(FastRCNNOutputLayers):
@@ -87,81 +86,6 @@ class CascadeCellROIHeads(CellHeads, CascadeROIHeads):
         return made
 
 
-class CellMaskHead(MaskRCNNConvUpsampleHead):
-    """detectron2's mask head with the loss that the settings name.
-
-    loss: "bce", "dice" or "bce_dice".
-    """
-
-    @configurable
-    def __init__(self, input_shape: ShapeSpec, *, loss: str, **rest: object) -> None:
-        super().__init__(input_shape, **rest)
-        self.loss = loss
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
-        """The arguments that a configuration stands for."""
-        return super().from_config(cfg, input_shape) | {"loss": cfg.MODEL.ROI_MASK_HEAD.LOSS}
-
-    def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
-        """The mask loss in training; otherwise the instances with `pred_masks`."""
-        logits = self.layers(x)
-        if self.training:
-            return {"loss_mask": mask_loss(logits.float(), instances, self.loss) * self.loss_weight}
-        mask_rcnn_inference(logits.float(), instances)
-        return instances
-
-
-def mask_loss(logits: Tensor, instances: list[Instances], kind: str) -> Tensor:
-    """The mean over images of the mean loss of an image's masks; an image without cells counts as 0.
-
-    logits: (N, classes, S, S) of all images' foreground proposals in a row.
-    instances: for each image its proposals with `proposal_boxes`, `gt_classes` and `gt_masks`.
-    kind: "bce", "dice" or "bce_dice", see `MASK_LOSSES`.
-    """
-    counts = [len(image) for image in instances]
-    if not sum(counts):
-        return logits.sum() * 0
-    side = logits.shape[-1]
-    classes = cat([image.gt_classes for image in instances], dim=0)
-    targets = cat(
-        [
-            image.gt_masks.crop_and_resize(image.proposal_boxes.tensor, side)
-            for image in instances
-            if len(image)
-        ]
-    )
-    own = logits[torch.arange(len(logits), device=logits.device), classes]
-    get_event_storage().put_scalar("mask_rcnn/accuracy", float(((own > 0) == targets).float().mean()))
-    each = sum(MASK_LOSSES[name](own, targets.float()) for name in kind.split("_"))
-    return (each * image_shares(counts, logits.device)).sum()
-
-
-def bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross entropy of each mask's pixels: (N, S, S) logits and 0/1 targets to (N,)."""
-    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=(1, 2))
-
-
-def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """One minus each mask's soft Dice overlap: (N, S, S) logits and 0/1 targets to (N,) of 0 to 1.
-
-    One pixel is added above and below the fraction bar, so that empty masks have a loss of 0 and a gradient.
-    Source: Milletari et al. 2016, V-Net.
-    """
-    inside = torch.sigmoid(logits)
-    shared = (inside * targets).sum(dim=(1, 2))
-    return 1 - (2 * shared + 1) / (inside.sum(dim=(1, 2)) + targets.sum(dim=(1, 2)) + 1)
-
-
-MASK_LOSSES = {"bce": bce_loss, "dice": dice_loss}
-
-
-def image_shares(counts: Sequence[int], device: torch.device) -> Tensor:
-    """(sum of counts,) weights that turn a sum over rows into the mean over images of each image's mean."""
-    each = torch.tensor([1 / (len(counts) * max(count, 1)) for count in counts])
-    return each.repeat_interleave(torch.tensor(counts)).to(device)
-
-
 def _target_boxes(proposals: Instances) -> Tensor:
     return (proposals.gt_boxes if proposals.has("gt_boxes") else proposals.proposal_boxes).tensor
 
@@ -178,5 +102,3 @@ def _log_accuracy(scores: Tensor, classes: Tensor) -> None:
 for _heads in (CellROIHeads, CascadeCellROIHeads):
     if _heads.__name__ not in ROI_HEADS_REGISTRY:
         ROI_HEADS_REGISTRY.register(_heads)
-if CellMaskHead.__name__ not in ROI_MASK_HEAD_REGISTRY:
-    ROI_MASK_HEAD_REGISTRY.register(CellMaskHead)

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
+from detectron2.utils.file_io import Detectron2Handler
+from iopath.common.file_io import get_cache_dir
 from torch import nn
 from torchvision.models import get_model_weights
 
-from sartorius.detectron.weights import CellCheckpointer
+from sartorius.detectron.weights import CellCheckpointer, reason
 from sartorius.errors import UserError
 
 #: ImageNet weights of each backbone in detectron2's model zoo; none is published for the thin one.
@@ -17,6 +21,8 @@ _DETECTRON2 = {
 }
 #: Names in torchvision of the backbones that detectron2 has no weights of.
 _TORCHVISION = {"r152": "resnet152"}
+#: Seconds that a server may take to answer before it counts as not there.
+_PATIENCE_S = 30
 
 
 def model_zoo(backbone: str) -> str | None:
@@ -42,19 +48,32 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
     if weights is not None and not weights.is_file():
         raise UserError(f"{weights}: no such weights file (--weights)")
     try:
+        if weights is None:
+            _require_reachable(source)
         checkpointer = CellCheckpointer(model, save_to_disk=False)
         incompatible = checkpointer._load_model(checkpointer._load_file(source))
     except UserError:
         raise
     except Exception as error:
         if weights is not None:
-            raise UserError(f"{weights}: these weights cannot be read: {error}") from None
+            raise UserError(f"{weights}: these weights cannot be read: {reason(error)}") from None
         raise UserError(
             f"{source} cannot be downloaded ({type(error).__name__}); fetch the file of that name on a "
             "machine with internet and pass it with --weights FILE"
         ) from None
     _require_backbone(model, source, incompatible)
     return source
+
+
+def _require_reachable(source: str) -> None:
+    """Raises OSError if the file was not downloaded before and its server cannot be reached.
+
+    detectron2's own download would by then have drawn a progress bar and written a message of its own.
+    """
+    url = source.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)
+    if not (Path(get_cache_dir()) / urlparse(url).path.lstrip("/")).is_file():
+        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE_S):  # noqa: S310  our own https addresses
+            pass
 
 
 def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:

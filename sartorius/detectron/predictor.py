@@ -16,6 +16,7 @@ from sartorius import views
 from sartorius.cells import Cells
 from sartorius.config import EnsembleSettings, ModelSettings, load_model_settings
 from sartorius.config.ensemble import ViewSettings
+from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.weights import load_trained
@@ -40,7 +41,10 @@ class Predictor:
 
     def __init__(self, model: nn.Module, settings: ModelSettings, weights_sha256: str = "") -> None:
         self._model = model
-        self._memory = MemorySteps(on_gpu=any(parameter.is_cuda for parameter in model.parameters()))
+        on_gpu = any(parameter.is_cuda for parameter in model.parameters())
+        if not on_gpu:
+            keep_freed_memory()
+        self._memory = MemorySteps(on_gpu)
         self.settings = settings
         self.weights_sha256 = weights_sha256
 

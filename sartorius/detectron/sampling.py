@@ -10,13 +10,10 @@ from collections.abc import Iterable
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.modeling.proposal_generator import RPN
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import ImageList
 from torch import Tensor
-
-from sartorius.detectron.anchor_matching import match_anchors
 
 
 class PictureSeeds:
@@ -33,35 +30,6 @@ class PictureSeeds:
         """Seed torch for the next picture; without seeds its generator goes on as it was."""
         if self._waiting:
             torch.manual_seed(self._waiting.popleft())
-
-
-class CellRPN(RPN):
-    """detectron2's proposal network, sampling each picture's anchors by the picture's own seed."""
-
-    def __init__(self, *arguments: object, **keywords: object) -> None:
-        super().__init__(*arguments, **keywords)
-        self.seeds = PictureSeeds()
-
-    @torch.no_grad()
-    def label_and_sample_anchors(
-        self, anchors: list[Boxes], gt_instances: list[Instances]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Labels of all anchors of each image, -1 where not sampled, and the box of the cell each stands for."""
-        together = Boxes.cat(anchors).tensor
-        if together.is_cuda or self.anchor_boundary_thresh >= 0 or self.anchor_matcher.labels != [0, -1, 1]:
-            return super().label_and_sample_anchors(anchors, gt_instances)
-        low, high = self.anchor_matcher.thresholds[1:3]
-        labels, boxes = [], []
-        for image in gt_instances:
-            cells = image.gt_boxes.tensor
-            matched, label = match_anchors(cells.numpy(), together.numpy(), low, high)
-            labels.append(self._subsample_labels(torch.from_numpy(label)))
-            boxes.append(cells[torch.from_numpy(matched)] if len(cells) else torch.zeros_like(together))
-        return labels, boxes
-
-    def _subsample_labels(self, label: Tensor) -> Tensor:
-        self.seeds.apply_next()
-        return super()._subsample_labels(label)
 
 
 class CellHeads:
@@ -95,8 +63,19 @@ class CellRCNN(GeneralizedRCNN):
             self.roi_heads.seeds.expect(seed + 1 for seed in seeds)
         return super().forward(batched_inputs)
 
+    def preprocess_image(self, batched_inputs: list[dict[str, object]]) -> ImageList:
+        """The normalised, padded pictures.
 
-if CellRPN.__name__ not in PROPOSAL_GENERATOR_REGISTRY:
-    PROPOSAL_GENERATOR_REGISTRY.register(CellRPN)
+        On a CPU the channels of a pixel lie side by side where no gradient is needed: convolutions are up to a third
+        faster that way, and their gradients half as slow again.
+        """
+        images = super().preprocess_image(batched_inputs)
+        stem = self.backbone.bottom_up.stem
+        frozen = not any(parameter.requires_grad for parameter in stem.parameters())
+        if not images.tensor.is_cuda and (frozen or not self.training):
+            images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
+        return images
+
+
 if CellRCNN.__name__ not in META_ARCH_REGISTRY:
     META_ARCH_REGISTRY.register(CellRCNN)

@@ -9,8 +9,10 @@ from detectron2.config import CfgNode, get_cfg
 from sartorius.config import ModelSettings
 from sartorius.config.per_type import value_for
 from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_backbone
-from sartorius.detectron.heads import CascadeCellROIHeads, CellMaskHead, CellROIHeads, add_loss_keys
-from sartorius.detectron.sampling import CellRCNN, CellRPN
+from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box_keys
+from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
+from sartorius.detectron.proposals import CellRPN
+from sartorius.detectron.sampling import CellRCNN
 from sartorius.errors import UserError
 
 #: Depth, groups, width per group and res2 channels of each backbone, and whether stride 2 sits in the 1 × 1 convolution.
@@ -45,7 +47,8 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     """
     cfg = get_cfg()
     add_backbone_keys(cfg)
-    add_loss_keys(cfg)
+    add_box_keys(cfg)
+    add_mask_keys(cfg)
     _set_architecture(cfg, settings)
     _set_solver(cfg, settings)
     _set_inference(cfg, settings)

@@ -16,6 +16,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 
 from sartorius.config import ModelSettings
+from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.averaging import AverageHook, WeightAverage, average_last_checkpoints
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.initial_weights import load_initial
@@ -115,6 +116,8 @@ class CellTrainer(DefaultTrainer):
         self._settings = settings
         self._data = data
         self._stopped = False
+        if cfg.MODEL.DEVICE == "cpu":
+            keep_freed_memory()
         self._division = Division(
             settings.batch_size, settings.accumulation, comm.get_world_size(), comm.get_rank()
         )

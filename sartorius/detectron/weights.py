@@ -53,8 +53,14 @@ class CellCheckpointer(DetectionCheckpointer):
             raise
         except Exception as error:
             raise UserError(
-                f"{path}: expected .safetensors, a detectron2 .pkl or a .pth checkpoint: {error}"
+                f"{path}: expected .safetensors, a detectron2 .pkl or a .pth checkpoint, this file cannot be read: "
+                f"{reason(error)}"
             ) from None
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says, or what kind of error it is where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def renamed_from_torchvision(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,8 +9,8 @@ from detectron2.utils.events import EventStorage
 from tiny_models import TINY
 
 from sartorius.config import ModelSettings
-from sartorius.detectron.heads import bce_loss, dice_loss, image_shares
 from sartorius.detectron.mapper import TrainingImage, TrainingMapper
+from sartorius.detectron.mask_head import bce_loss, dice_loss, image_shares
 from sartorius.detectron.settings import detectron_config
 from sartorius.rle import Crop
 

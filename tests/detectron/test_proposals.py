@@ -1,0 +1,58 @@
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.utils.events import EventStorage
+from tiny_models import TINY
+
+from sartorius.detectron.proposals import CellRPN
+from sartorius.detectron.settings import detectron_config
+
+CELLS = ([[8, 10, 24, 26], [40, 30, 52, 44], [0, 0, 9, 12]], [[50, 48, 64, 64]])
+
+
+def proposal_network(box_loss: str) -> CellRPN:
+    torch.manual_seed(0)
+    settings = TINY.model_copy(update={"box_loss": box_loss})
+    network = build_model(detectron_config(settings, "cpu")).proposal_generator.train()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def computed(
+    network: CellRPN, forward: object, features: dict[str, torch.Tensor]
+) -> tuple[list[Instances], dict[str, torch.Tensor], list[torch.Tensor]]:
+    """Proposals, losses, and the gradients of the losses' sum by every parameter and feature."""
+    cells = [Instances((64, 64), gt_boxes=Boxes(torch.tensor(boxes).float())) for boxes in CELLS]
+    inputs = {name: level.clone().requires_grad_() for name, level in features.items()}
+    network.zero_grad()
+    torch.manual_seed(3)
+    with EventStorage():
+        proposals, losses = forward(
+            network, ImageList(torch.zeros(2, 3, 64, 64), [(64, 64)] * 2), inputs, cells
+        )
+    sum(losses.values()).backward()
+    return (
+        proposals,
+        losses,
+        [p.grad.clone() for p in network.parameters()] + [f.grad for f in inputs.values()],
+    )
+
+
+@pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
+def test_losses_and_gradients_are_those_of_detectron2_s_own_pass_over_every_pixel(box_loss: str) -> None:
+    network = proposal_network(box_loss)
+    features = {f"p{n}": torch.randn(2, 16, 64 >> n, 64 >> n) for n in range(2, 7)}
+    proposals, losses, gradients = computed(network, CellRPN.forward, features)
+    expected_proposals, expected_losses, expected_gradients = computed(network, RPN.forward, features)
+    for own, theirs in zip(proposals, expected_proposals, strict=True):
+        torch.testing.assert_close(own.proposal_boxes.tensor, theirs.proposal_boxes.tensor)
+    assert losses.keys() == expected_losses.keys()
+    for name, loss in losses.items():
+        assert loss > 0
+        torch.testing.assert_close(loss, expected_losses[name])
+    for own, theirs in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-5)
+    assert all(gradient.abs().sum() > 0 for gradient in gradients[:6])

@@ -1,0 +1,164 @@
+"""Compare our inference with detectron2's `DefaultPredictor`: the same model, images and machine, in one run.
+
+python tools/bench_inference.py --data DIR --folds CSV --fold 0 --weights FILE [--model YAML] [--images 6] [--write]
+"""
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio
+from bench_page import write_benchmark
+
+from sartorius.cells import Cells
+from sartorius.config import ModelSettings, load_model_settings
+from sartorius.config.ensemble import ViewSettings
+from sartorius.config.fusion import PostprocessSettings
+from sartorius.data.competition import read_truth, truth_csv
+from sartorius.data.images import read_image
+from sartorius.metrics.competition import evaluate
+from sartorius.pipeline import choose_images
+from sartorius.postprocess import clean
+from sartorius.rle import coco_from_dense
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN = "DefaultPredictor"
+
+
+def weights_of(path: Path) -> dict[str, Any]:
+    """The tensors of a .safetensors file, or of a training checkpoint with its averaged weights."""
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        return {name: tensor.float() for name, tensor in load_file(path).items()}
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    return loaded["model"] | loaded.get("average", {}).get("parameters", {})
+
+
+def our_engine(settings: ModelSettings, weights: Path, images: list[Path]) -> Any:
+    """Our predictor: an image file to cells."""
+    from detectron2.modeling import build_model
+
+    from sartorius.detectron.predictor import Predictor
+    from sartorius.detectron.settings import detectron_config
+
+    model = build_model(detectron_config(settings, "cpu")).eval()
+    model.load_state_dict(weights_of(weights))
+    predictor = Predictor(model, settings)
+    return lambda job: predictor(read_image(images[job]), images[job].stem, ViewSettings())
+
+
+def plain_engine(settings: ModelSettings, weights: Path, images: list[Path]) -> Any:
+    """detectron2's predictor: an image file to N × H × W masks, which `cells_of_plain` turns to cells untimed."""
+    from plain_detectron import plain_predictor
+
+    predictor = plain_predictor(settings, weights_of(weights), read_image(images[0]).shape[0])
+
+    def predict(job: int) -> Any:
+        found = predictor(cv2.imread(str(images[job])))["instances"]
+        return np.packbits(found.pred_masks.numpy(), axis=2), found.scores.numpy(), found.pred_classes.numpy()
+
+    return predict
+
+
+def cells_of_plain(result: Any, image: Path, settings: ModelSettings) -> Cells:
+    """What `DefaultPredictor` found, as cells."""
+    packed, scores, classes = result
+    size_hw = read_image(image).shape
+    masks = tuple(
+        coco_from_dense(np.unpackbits(row, axis=1, count=size_hw[1]).astype(bool)) for row in packed
+    )
+    return Cells(
+        image_id=image.stem,
+        size_hw=size_hw,
+        masks=masks,
+        scores=np.clip(scores, 0, 1).astype(np.float32),
+        cell_types=np.array(settings.cell_types)[classes].astype(np.str_),
+        sources=np.full(len(masks), "plain"),
+    )
+
+
+def chosen(options: argparse.Namespace) -> list[Path]:
+    """Images of the fold spread over its cell types in turn."""
+    paths = choose_images(options.data, "train", folds_csv=options.folds, fold=options.fold)
+    truth = read_truth(truth_csv(options.data), set(paths))
+    of_type: dict[str, list[str]] = {}
+    for name, cells in truth.items():
+        of_type.setdefault(str(cells.cell_types[0]) if len(cells) else "", []).append(name)
+    ranked = sorted((rank, kind, name) for kind, names in of_type.items() for rank, name in enumerate(names))
+    return [paths[name] for _, _, name in ranked[: options.images]]
+
+
+def section(options: argparse.Namespace) -> list[str]:
+    """Run everything and return the lines of the page."""
+    settings = load_model_settings(options.model)
+    sure = settings.model_copy(update={"min_score": options.score})
+    images = chosen(options)
+    engines = {
+        PLAIN: EngineProcess(plain_engine, settings, options.weights, images),
+        "sartorius, the same settings": EngineProcess(our_engine, settings, options.weights, images),
+        f"sartorius, `min_score: {options.score}`": EngineProcess(our_engine, sure, options.weights, images),
+    }
+    answers = in_turn(engines, len(images), print)
+    for engine in engines.values():
+        engine.close()
+    truth = read_truth(truth_csv(options.data), {path.stem for path in images})
+    engine, rate = our_engine(settings, options.weights, images), matmul_gflops()
+    work = statistics.mean(gigaflops(lambda job=job: engine(job)) for job in range(len(images)))
+    lines = [
+        "| | CPU s an image | images/s | times as fast | peak MB | cells an image | competition mAP |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, own in answers.items():
+        found = [
+            cells_of_plain(answer.result, path, settings) if name == PLAIN else answer.result
+            for answer, path in zip(own, images, strict=True)
+        ]
+        cleaning = PostprocessSettings(score_threshold=options.score)
+        score = evaluate({cells.image_id: clean(cells, cleaning) for cells in found}, truth).total
+        seconds = statistics.mean(answer.cpu_s for answer in own)
+        lines.append(
+            f"| {name} | {seconds:.2f} | {1 / seconds:.3f} | {median_ratio(answers[PLAIN], own):.2f} | "
+            f"{own[-1].peak_mb:.0f} | {statistics.mean(map(len, found)):.0f} | {score:.4f} |"
+        )
+    lines += [
+        "",
+        f"Ratios are medians over {len(images)} images of fold {options.fold}; the engines take turns on each. Scores "
+        f"are those of these images, at a score threshold of {options.score}: cells below it count for nothing, and "
+        "`min_score` saves drawing their masks. `DefaultPredictor` saves it too if it is given the threshold; the "
+        "second line is the comparison like with like.",
+        "",
+        f"Limit: the network's convolutions and matrix products are {work:.0f} GFLOP an image with all masks, "
+        f"{work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here.",
+    ]
+    return lines
+
+
+def main() -> None:
+    """Parse, run, print; with --write into docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--folds", type=Path, required=True)
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=ROOT / "configs/models/mask_rcnn_r50_lean.yaml")
+    parser.add_argument("--score", type=float, default=0.5, help="score threshold of the metric")
+    parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    lines = section(options)
+    print("\n".join(lines))
+    if options.write:
+        command = f"python {' '.join(sys.argv)}"
+        write_benchmark(
+            "inference", "Inference of one model", command, "one thread each, CPU seconds.", lines
+        )
+
+
+if __name__ == "__main__":
+    main()

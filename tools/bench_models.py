@@ -1,0 +1,108 @@
+"""What the two benchmarks of models share: engines in processes of their own, taken in turn, and the limit."""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+#: An engine made in its own process: called with a job's number it does the work and returns what is compared.
+Engine = Callable[[int], Any]
+
+
+class Answer(NamedTuple):
+    """CPU seconds of one job, the process's peak memory so far, and what the engine returned."""
+
+    cpu_s: float
+    peak_mb: float
+    result: Any
+
+
+class EngineProcess:
+    """An engine in a process of its own with one thread, so that its memory and time are its own."""
+
+    def __init__(self, make: Callable[..., Engine], *arguments: Any) -> None:
+        here, there = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+        self._process.start()
+        self._pipe = here
+        self.idle_mb = float(here.recv())
+
+    def run(self, job: int) -> Answer:
+        """Do one job."""
+        self._pipe.send(job)
+        return Answer(*self._pipe.recv())
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.send(None)
+        self._process.join()
+
+
+def _serve(pipe: Connection, make: Callable[..., Engine], arguments: tuple[Any, ...]) -> None:
+    import torch
+
+    import sartorius.detectron  # noqa: F401  the shims, before an engine imports detectron2
+
+    torch.set_num_threads(1)
+    engine = make(*arguments)
+    pipe.send(_peak_mb())
+    while (job := pipe.recv()) is not None:
+        began = time.process_time()
+        result = engine(job)
+        pipe.send((time.process_time() - began, _peak_mb(), result))
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_turn(
+    engines: dict[str, EngineProcess], jobs: int, report: Callable[[str], None]
+) -> dict[str, list[Answer]]:
+    """The answers of every engine to every job; engines take turns, so that other work on the machine hits all alike.
+
+    A first round with job 0, in which caches fill, is not counted.
+    """
+    answers: dict[str, list[Answer]] = {name: [] for name in engines}
+    for engine in engines.values():
+        engine.run(0)
+    for job in range(jobs):
+        for name, engine in engines.items():
+            answers[name].append(engine.run(job))
+        report(
+            f"{job + 1} of {jobs}: " + ", ".join(f"{name} {a[-1].cpu_s:.2f} s" for name, a in answers.items())
+        )
+    return answers
+
+
+def matmul_gflops() -> float:
+    """Billions of float32 operations a second of CPU time in a matrix product of 2,000 × 2,000, the best of seven."""
+    import torch
+
+    torch.set_num_threads(1)
+    left = torch.randn(2000, 2000)
+    return 2 * 2000**3 / min(_seconds(lambda: left @ left) for _ in range(7)) / 1e9
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def gigaflops(work: Callable[[], object]) -> float:
+    """Billions of operations in the convolutions and matrix products of the work, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
+
+
+def median_ratio(slow: list[Answer], fast: list[Answer]) -> float:
+    """How many times longer one engine takes, the median over jobs."""
+    return statistics.median(a.cpu_s / b.cpu_s for a, b in zip(slow, fast, strict=True))

@@ -1,0 +1,132 @@
+"""Compare our training step with detectron2's `DefaultTrainer`: the same model, images and machine, in one run.
+
+python tools/bench_training.py --data DIR [--model YAML] [--steps 8] [--images 24] [--weights R-50.pkl] [--write]
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio
+from bench_page import write_benchmark
+
+from sartorius.config import ModelSettings, load_model_settings
+from sartorius.data.competition import image_folder, truth_csv
+from sartorius.data.images import list_images
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def stepping(trainer: Any) -> Any:
+    """One optimiser step of a trainer for each job; returns the total loss."""
+    from detectron2.utils.events import EventStorage
+
+    storage = EventStorage(0).__enter__()
+
+    def step(job: int) -> float:
+        trainer.run_step()
+        storage.step()
+        return float(storage.latest()["total_loss"][0])
+
+    return step
+
+
+def started(model: Any, settings: ModelSettings, weights: Path | None) -> None:
+    """Give the model the pretrained backbone, if there is a file of it."""
+    from sartorius.detectron.initial_weights import load_initial
+
+    if weights is not None:
+        load_initial(model, settings.backbone, weights)
+
+
+def our_engine(settings: ModelSettings, data: Path, ids: list[str], weights: Path | None) -> Any:
+    """Our trainer's step."""
+    from sartorius.detectron.settings import detectron_config
+    from sartorius.detectron.trainer import CellTrainer
+    from sartorius.detectron.training_data import TrainingData, read_training_images
+
+    images, _ = read_training_images(data, settings.cell_types, ids)
+    cfg = detectron_config(settings, "cpu").clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = tempfile.mkdtemp()
+    cfg.SEED = 0
+    cfg.freeze()
+    trainer = CellTrainer(cfg, settings, TrainingData(images, [], {}))
+    started(trainer.model, settings, weights)
+    trainer._trainer.feed(trainer._pictures())
+    return stepping(trainer._trainer)
+
+
+def plain_engine(settings: ModelSettings, data: Path, ids: list[str], weights: Path | None) -> Any:
+    """detectron2's step."""
+    from plain_detectron import PlainTrainer
+
+    trainer = PlainTrainer(settings, truth_csv(data), list_images(image_folder(data, "train")), ids)
+    started(trainer.model, settings, weights)
+    return stepping(trainer._trainer)
+
+
+def section(options: argparse.Namespace) -> list[str]:
+    """Run everything and return the lines of the page."""
+    plain = {
+        "scale_jitter": (1.0, 1.0),
+        "turns": False,
+        "sampling": "images",
+        "data_workers": 0,
+        "average_decay": 0.0,
+    }
+    settings = load_model_settings(options.model, options.set).model_copy(update=plain)
+    ids = sorted(list_images(image_folder(options.data, "train")))[:: max(1, 606 // options.images)][
+        : options.images
+    ]
+    made = (settings, options.data, ids, options.weights)
+    engines = {
+        "DefaultTrainer": EngineProcess(plain_engine, *made),
+        "sartorius": EngineProcess(our_engine, *made),
+    }
+    answers = in_turn(engines, options.steps, print)
+    for engine in engines.values():
+        engine.close()
+    step = our_engine(*made)
+    rate, work = matmul_gflops(), gigaflops(lambda: step(0))
+    lines = ["| | CPU s a step | pictures/s | peak MB | mean loss |", "|---|---:|---:|---:|---:|"]
+    for name, own in answers.items():
+        seconds = statistics.mean(answer.cpu_s for answer in own)
+        loss = statistics.mean(answer.result for answer in own)
+        lines.append(
+            f"| {name} | {seconds:.2f} | {settings.batch_size / seconds:.3f} | {own[-1].peak_mb:.0f} | {loss:.2f} |"
+        )
+    totals = {name: sum(answer.cpu_s for answer in own) for name, own in answers.items()}
+    lines += [
+        "",
+        f"sartorius is {totals['DefaultTrainer'] / totals['sartorius']:.2f} times as fast over {options.steps} steps "
+        f"(median of pairs {median_ratio(answers['DefaultTrainer'], answers['sartorius']):.2f}; pictures are drawn at "
+        f"random, one thread each, taken in turn). Limit: a step's convolutions and matrix products are {work:.0f} "
+        f"GFLOP, {work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here.",
+    ]
+    return lines
+
+
+def main() -> None:
+    """Parse, run, print; with --write into docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=ROOT / "configs/models/mask_rcnn_r50_lean.yaml")
+    parser.add_argument("--weights", type=Path, help="backbone weights to start from; random without")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    lines = section(options)
+    print("\n".join(lines))
+    if options.write:
+        command = f"python {' '.join(sys.argv)}"
+        write_benchmark("training", "Training of one model", command, "one thread each, CPU seconds.", lines)
+
+
+if __name__ == "__main__":
+    main()
