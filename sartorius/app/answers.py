@@ -128,11 +128,19 @@ class Answers:
         session, choice = self._now(request, settings)
         session.stopping = False
         refusals: list[Refusal] = []
-        unchanged = [gr.skip()] * (len(Overview._fields) + len(Numbers._fields) - 1)
+        same_overview, same_numbers = (
+            [gr.skip()] * len(Overview._fields),
+            [gr.skip()] * (len(Numbers._fields) - 1),
+        )
         with self._desk.store.working(session):
             for words, share, is_new in self._search(session, choice, refusals):
-                news = self._all(session, choice, quantity, of_all, searching=True) if is_new else unchanged
-                yield [gr.skip(), shown.progress_html(words, share), gr.Button(visible=True), *news]
+                told = [gr.skip(), shown.progress_html(words, share), gr.Button(visible=True)]
+                if not is_new:
+                    yield [*told, *same_overview, *same_numbers]
+                    continue
+                # the picture first, its numbers take longer
+                yield [*told, *self._overview(session, choice, searching=True), *same_numbers]
+                yield [*told, *self._all(session, choice, quantity, of_all, searching=True)]
         ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
         yield [*ended, *self._all(session, choice, quantity, of_all)]
 
@@ -195,10 +203,12 @@ class Answers:
     def _numbers(self, session: Session, choice: Choice, quantity: str, of_all: bool) -> Numbers:
         measured = shown.measured(session, choice)
         any_cell = len(measured.table) > 0
+        rows = measured.table.astype(object).where(measured.table.notna(), None).to_numpy().tolist()
+        table = {"headers": list(measured.table), "data": rows, "metadata": {"display_value": measured.texts}}
         return Numbers(
             gr.update(facts=measured.facts),
             gr.HTML(shown.table_note(measured), visible=not any_cell),
-            gr.Dataframe(measured.table, visible=True) if any_cell else gr.Dataframe(visible=False),
+            gr.Dataframe(table, visible=True) if any_cell else gr.Dataframe(visible=False),
             shown.charts_html(session, choice, quantity, of_all),
             shown.files_html(session, choice),
         )

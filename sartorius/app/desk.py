@@ -15,7 +15,7 @@ from sartorius.app.limits import Limits
 from sartorius.app.measuring import cell_table, joined_table
 from sartorius.app.names import counted, palette
 from sartorius.app.offers import Choice, Models, Offer
-from sartorius.app.quantities import QUANTITIES, cell_facts, column, heading, shown_table
+from sartorius.app.quantities import QUANTITIES, column, heading, shown_table, shown_texts
 from sartorius.app.scene import scene
 from sartorius.app.sessions import Session, SessionStore
 from sartorius.app.uploads import Refusal
@@ -38,11 +38,13 @@ class Measured(NamedTuple):
     """The measurements of the selected image as the page shows them.
 
     facts: for the viewer, as JSON text.
-    table: what the table shows; without a searched image it has no row.
+    table: what the table sorts by; without a searched image it has no row.
+    texts: what the table shows, row by row.
     """
 
     facts: str
     table: pd.DataFrame
+    texts: list[list[str]]
 
 
 def scene_json(session: Session, choice: Choice) -> str:
@@ -64,10 +66,11 @@ def measured(session: Session, choice: Choice) -> Measured:
     """The measurements of the selected image."""
     image_id, in_um = session.selected, choice.um_per_px is not None
     if image_id is None or not is_searched(session, choice.offer, image_id):
-        return Measured("", pd.DataFrame())
-    table = cell_table(session, choice, image_id)
-    facts = cell_facts(table, in_um) | {"key": choice.key(image_id)}
-    return Measured(json.dumps(facts, separators=(",", ":")), shown_table(table, in_um))
+        return Measured("", pd.DataFrame(), [])
+    table = shown_table(cell_table(session, choice, image_id), in_um)
+    texts = shown_texts(table, in_um)
+    facts = {"key": choice.key(image_id), "titles": list(table), "rows": texts}
+    return Measured(json.dumps(facts, separators=(",", ":")), table, texts)
 
 
 def charts_html(session: Session, choice: Choice, quantity_key: str, of_all: bool) -> str:

@@ -81,9 +81,9 @@ def build_page(desk: Desk) -> gr.Blocks:
         with gr.Row(elem_classes="layout"):
             with gr.Column(elem_classes="intake side"):
                 intake = _intake(offers)
+            tuning = _tuning(offers[0], cell_types)
             with gr.Column(elem_classes="main"):
                 results = _results()
-            tuning = _tuning(offers[0], cell_types)
         _connect(page, Answers(desk, cell_types), intake, results, tuning)
     page.queue(max_size=desk.limits.waiting, default_concurrency_limit=4)
     return page
@@ -214,7 +214,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
             **_QUIET,
         )
     )
-    tuning.um.input(*measured, trigger_mode="always_last", **_QUIET)
+    tuning.um.change(*measured, trigger_mode="always_last", **_QUIET)  # `input` misses what is pasted
     gr.on(
         [results.quantity.input, results.scope.input], answers.charts, chart_inputs, results.charts, **_QUIET
     )

@@ -68,16 +68,16 @@ def shown_table(table: pd.DataFrame, in_um: bool) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def cell_facts(table: pd.DataFrame, in_um: bool) -> dict[str, Any]:
-    """What the viewer tells about cells: titles, and for every cell the values as text, undefined ones as a dash."""
-    shown = shown_table(table, in_um)
+def shown_texts(shown: pd.DataFrame, in_um: bool) -> list[list[str]]:
+    """The rows of `shown_table` as text with as many digits in every row of a column, undefined values as a dash."""
     texts = shown.astype(object)
     for quantity in QUANTITIES:
         decimals = _decimals(quantity, in_um)
         texts[heading(quantity, in_um)] = [
             "–" if isnan(value) else f"{value:,.{decimals}f}" for value in shown[heading(quantity, in_um)]
         ]
-    return {"titles": list(shown), "rows": texts.astype(str).to_numpy().tolist()}
+    rows: list[list[str]] = texts.astype(str).to_numpy().tolist()
+    return rows
 
 
 def _decimals(quantity: Quantity, in_um: bool) -> int:

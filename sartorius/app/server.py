@@ -1,12 +1,16 @@
 """The page served from one process, everything it keeps in one temporary folder that goes when it ends."""
 
 import os
+import signal
 import socket
+import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import gradio as gr
 import uvicorn
@@ -35,7 +39,7 @@ def serve(
     address: tuple[str, int],
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """The page answers at the address until the process is interrupted.
+    """The page answers at the address until the process is told to end; then nothing of it is left on the disk.
 
     offers: the ensembles to choose from, the first one is chosen and loaded already.
     load: loads an ensemble's models.
@@ -44,7 +48,7 @@ def serve(
     Raises UserError if the address cannot be used, or the first ensemble's models cannot be loaded.
     """
     models = Models(load)
-    with closing(_listening(address)) as listener, temporary_folder() as folder:
+    with _told_to_end(), closing(_listening(address)) as listener, temporary_folder() as folder:
         models.of(offers[0])
         server = uvicorn.Server(
             uvicorn.Config(
@@ -54,7 +58,8 @@ def serve(
             )
         )
         host, port = listener.getsockname()[:2]
-        with _told(server, f"http://{f'[{host}]' if ':' in host else host}:{port}", ready):
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        with _told(server, url, ready), suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
 
@@ -102,6 +107,31 @@ def temporary_folder() -> Iterator[Path]:
                 os.environ.pop(variable)
                 if value is not None:
                     os.environ[variable] = value
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """A request to end, and a terminal that is closed, end the block by SystemExit, so that it can tidy up.
+
+    Without this the process would end at once and leave visitors' images behind. uvicorn has handlers of its own while
+    it runs, and hands what it caught to these afterwards.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        sys.exit(128 + number)
+
+    wanted: dict[int, Any] = {signal.SIGTERM: end}
+    if hasattr(signal, "SIGHUP"):
+        wanted[signal.SIGHUP] = lambda *_: signal.raise_signal(signal.SIGTERM)
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listening(address: tuple[str, int]) -> socket.socket:

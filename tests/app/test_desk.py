@@ -81,5 +81,5 @@ def test_progress_is_told_to_everyone():
 
 
 def test_what_stands_in_place_of_an_empty_table_says_why():
-    assert "looked for" in desk.table_note(desk.Measured("", pd.DataFrame()))
-    assert "Lower it" in desk.table_note(desk.Measured("{}", pd.DataFrame()))
+    assert "looked for" in desk.table_note(desk.Measured("", pd.DataFrame(), []))
+    assert "Lower it" in desk.table_note(desk.Measured("{}", pd.DataFrame(), []))

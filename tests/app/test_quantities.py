@@ -1,7 +1,7 @@
 import numpy as np
 from drawing import cell, cells
 
-from sartorius.app.quantities import cell_facts, shown_table
+from sartorius.app.quantities import shown_table, shown_texts
 from sartorius.cells import no_cells
 from sartorius.morphometrics import measure_cells
 
@@ -29,15 +29,15 @@ def test_with_a_known_pixel_size_lengths_and_areas_are_in_micrometres():
     assert table["Nearest cell (µm)"].tolist() == [2.9, 2.9]
 
 
-def test_the_viewer_gets_text_with_dashes_for_what_is_not_defined():
-    single = FOUND[:1]
-    facts = cell_facts(measure_cells(single, IMAGE), in_um=False)
-    of_cell = dict(zip(facts["titles"], facts["rows"][0], strict=True))
+def test_rows_are_told_in_as_many_digits_each_with_dashes_for_what_is_not_defined():
+    table = shown_table(measure_cells(FOUND[:1], IMAGE), in_um=False)
+    of_cell = dict(zip(table, shown_texts(table, in_um=False)[0], strict=True))
     assert (of_cell["Cell"], of_cell["Area (px²)"], of_cell["Confidence"]) == ("1", "8", "0.88")
+    assert of_cell["Diameter (px)"] == "3.2"
     assert of_cell["Nearest cell (px)"] == "–"
 
 
 def test_no_cells_give_a_table_without_rows():
-    table = measure_cells(no_cells("a", (3, 8)), IMAGE)
-    assert len(shown_table(table, in_um=False)) == 0
-    assert cell_facts(table, in_um=False)["rows"] == []
+    table = shown_table(measure_cells(no_cells("a", (3, 8)), IMAGE), in_um=False)
+    assert len(table) == 0
+    assert shown_texts(table, in_um=False) == []
