@@ -43,11 +43,14 @@ def main() -> int:
     runs = options.working / "runs"
     restore_runs(options.input, runs)
     split = "all" if options.fold is None else f"fold{options.fold}"
-    arguments = ["train", config, "--data", data, "--runs", runs, "--gpus", gpus()]
+    gpus = gpus_here() if options.gpus is None else options.gpus
+    arguments = ["train", config, "--data", data, "--runs", runs, "--gpus", gpus]
     if options.fold is not None:
         folds = options.working / "folds.csv"
         if not folds.is_file():
-            sartorius(site, ["data", "folds", data, "--out", folds], left_s)
+            status = sartorius(site, ["data", "folds", data, "--out", folds], left_s)
+            if status != 0:
+                return status
         arguments += ["--folds", folds, "--fold", options.fold]
     if (runs / config.stem / split / CHECKPOINT).is_file():
         arguments.append("--resume")
@@ -65,9 +68,17 @@ def parsed_options() -> tuple:
     parser.add_argument("--bundle", type=Path, help="the bundle; default: looked for in --input")
     parser.add_argument("--site", type=Path, help="where packages are installed; default: a temporary folder")
     parser.add_argument("--model", help="member of the bundle's ensemble; default: its only one")
-    parser.add_argument("--fold", type=int, default=0, help="fold that is left out to validate on")
+    parser.add_argument(
+        "--fold", type=fold_number, default=0, help="left out to validate on; `all` trains on every image"
+    )
+    parser.add_argument("--gpus", type=int, help="to train on; default: all of the machine")
     parser.add_argument("--budget", default="8h30m", help="the session ends after this time")
     return parser.parse_known_args()
+
+
+def fold_number(text: str) -> int | None:
+    """The number of a fold, None for all images."""
+    return None if text == "all" else int(text)
 
 
 def below(root: Path, name: str) -> list:
@@ -109,7 +120,7 @@ def restore_runs(attached: Path, runs: Path) -> None:
             print(f"{folder}: an earlier session's run, goes on in {target}", flush=True)
 
 
-def gpus() -> int:
+def gpus_here() -> int:
     """GPUs of this machine."""
     import torch
 
@@ -119,7 +130,7 @@ def gpus() -> int:
 def sartorius(site: Path, arguments: list, left_s: float) -> int:
     """The exit status of the command line, 0 also if the time was up; its last checkpoint is kept."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", "from sartorius.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-P", "-c", "from sartorius.cli import main; main()", *map(str, arguments)]
     with subprocess.Popen(command, env=environment) as running:
         try:
             return running.wait(max(left_s, 0.0))

@@ -1,0 +1,109 @@
+"""The training kernel on a machine like Kaggle's, in two sessions."""
+
+import csv
+import importlib.util
+import re
+import subprocess
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from kaggle_machine import PROJECT, told_the_token
+from kaggle_runs import competition, kaggle_tree, kill_after, run_kernel, start_kernel
+from tiny_models import write_tiny_data
+
+#: Enough that a session which has written its first checkpoint, after 2, is still at it.
+ITERATIONS = 12
+OPTIONS = ["--model", "first", "--gpus", 0, "--weights", "random", "--set", f"iterations={ITERATIONS}"]
+RUN = Path("runs/model_first/fold0")
+
+
+@pytest.mark.slow
+def test_a_session_goes_on_from_the_attached_output_of_an_earlier_one(machine, tmp_path):
+    first = kaggle_tree(tmp_path / "first", machine.bundle)
+    write_tiny_data(competition(first), images=6)
+    running = start_kernel(machine, first, "training", *OPTIONS)
+    kill_after(running, (first / "working" / RUN / "last_checkpoint").exists, delay_s=0)
+
+    second = kaggle_tree(tmp_path / "second", machine.bundle)
+    write_tiny_data(competition(second), images=6)
+    attached = second / "input" / "notebooks" / "somebody" / "sartorius-bundle-training"
+    attached.parent.mkdir(parents=True)
+    attached.symlink_to(first / "working")
+    done = run_kernel(machine, second, "training", *OPTIONS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{attached / RUN}: an earlier session's run, goes on in {second / 'working' / RUN}" in done.stdout
+    assert "wheels installed" in done.stdout
+    assert (second / "working" / RUN / "model.safetensors").is_file()
+    assert iterations_in(second) == list(range(done_by(first) + 1, ITERATIONS + 1))
+    printed = [done.stdout, done.stderr, (first / "log.txt").read_text()]
+    assert told_the_token(printed, first / "working", second / "working") == []
+
+
+def done_by(kaggle: Path) -> int:
+    """How many iterations the last checkpoint has seen."""
+    name = (kaggle / "working" / RUN / "last_checkpoint").read_text()
+    return int(re.fullmatch(r"model_(\d+)\.pth", name)[1]) + 1
+
+
+def iterations_in(kaggle: Path) -> list[int]:
+    """The iterations in the table of a run's losses."""
+    with (kaggle / "working" / RUN / "metrics.csv").open(newline="") as file:
+        return [int(row["iteration"]) for row in csv.DictReader(file)]
+
+
+def train_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "train_kernel", PROJECT / "kaggle_kernels/training/train.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+COMMAND = """\
+import sys, time
+from pathlib import Path
+def main():
+    try:
+        Path(sys.argv[1]).write_text("at work")
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path(sys.argv[1]).write_text("ended in order")
+"""
+
+
+def test_a_session_ends_in_order_when_its_time_is_up(tmp_path, monkeypatch, capsys):
+    note, left_s = tmp_path / "note.txt", 5.0
+
+    class Started(subprocess.Popen):
+        """A process for which the time is up as soon as it is at work."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout != left_s:
+                return super().wait(timeout)
+            while not note.exists() and self.poll() is None:
+                time.sleep(0.01)
+            raise subprocess.TimeoutExpired(self.args, left_s)
+
+    (tmp_path / "site" / "sartorius").mkdir(parents=True)
+    (tmp_path / "site" / "sartorius" / "__init__.py").touch()
+    (tmp_path / "site" / "sartorius" / "cli.py").write_text(COMMAND)
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    assert train_script().sartorius(tmp_path / "site", [note], left_s) == 0
+    assert note.read_text() == "ended in order"
+    assert "time is up; attach this kernel's output to it and run it again" in capsys.readouterr().out
+
+
+def test_what_is_missing_is_said_in_one_message(tmp_path):
+    with pytest.raises(
+        SystemExit, match=r"expected the competition's data, one folder with train\.csv, found none"
+    ):
+        train_script().one_below(tmp_path, "train.csv", "the competition's data")
+    (tmp_path / "model_first.yaml").touch()
+    (tmp_path / "model_second.yaml").touch()
+    with pytest.raises(SystemExit, match="--model expects one of first, second, got third"):
+        train_script().chosen_config(tmp_path, "third")
+    with pytest.raises(SystemExit, match="--model expects one of first, second, got None"):
+        train_script().chosen_config(tmp_path, None)
