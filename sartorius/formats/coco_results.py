@@ -51,7 +51,7 @@ def read_results(path: Path, known: Known) -> dict[str, Cells]:
         image = numbers.images.get(asked)
         if image is None:
             hint = (
-                ""
+                f"; {known.reference} has the numbers {', '.join(map(str, list(numbers.images)[:3]))} …"
                 if known.reference
                 else "; name the COCO file with its images and categories: --reference FILE"
             )

@@ -98,6 +98,9 @@ def test_a_reference_explains_the_numbers_of_results(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps([results[0] | {"category_id": 4}]))
     with pytest.raises(UserError, match=r"result 1: .*a\.json has no category 4"):
         read_any(tmp_path / "r.json", reference=tmp_path / "a.json")
+    (tmp_path / "r.json").write_text(json.dumps([results[0] | {"image_id": "a"}]))
+    with pytest.raises(UserError, match=r"image 'a' is none of the 1 .*; .*a\.json has the numbers 7 …"):
+        read_any(tmp_path / "r.json", reference=tmp_path / "a.json")
 
 
 def test_results_of_an_unknown_image_are_refused_and_no_results_are_no_cells(tmp_path, images):
