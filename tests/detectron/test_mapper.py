@@ -67,6 +67,18 @@ def test_colour_jitter_is_off_unless_asked_for() -> None:
     assert (jittered != image.pixels).any()
 
 
+def test_whole_images_are_seen_at_every_scale_between_the_two_of_the_settings() -> None:
+    settings = ModelSettings(input_scale=2.0, scale_jitter=(0.75, 1.5), flips=False)
+    mapper = TrainingMapper(settings)
+    pictures = [mapper(image_with_a_corner_cell(), seed) for seed in range(40)]
+    heights = [picture["height"] for picture in pictures]  # of an image of 40 rows
+    assert 60 <= min(heights) < 66
+    assert 114 < max(heights) <= 120
+    boxes = [picture["instances"].gt_boxes.tensor[0] for picture in pictures]
+    ratios = [float(box[3] - box[1]) / height for box, height in zip(boxes, heights, strict=True)]
+    assert ratios == pytest.approx([10 / 40] * 40)  # the cell grows with the picture
+
+
 def test_turns_swap_width_and_height_of_a_whole_image_about_half_of_the_time() -> None:
     mapper = TrainingMapper(ModelSettings(**PLAIN, turns=True))
     shapes = [tuple(mapper(image_with_a_corner_cell(), seed)["image"].shape[1:]) for seed in range(40)]

@@ -14,7 +14,7 @@ CELLS = ([[8, 10, 24, 26], [40, 30, 52, 44], [0, 0, 9, 12]], [[50, 48, 64, 64]])
 
 def proposal_network(box_loss: str) -> CellRPN:
     torch.manual_seed(0)
-    settings = TINY.model_copy(update={"box_loss": box_loss})
+    settings = TINY.model_copy(update={"detectron": {"MODEL.RPN.BBOX_REG_LOSS_TYPE": box_loss}})
     network = build_model(detectron_config(settings, "cpu")).proposal_generator.train()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)

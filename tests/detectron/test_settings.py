@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
-from detectron2.modeling import build_model
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_model, build_resnet_backbone
 
 from sartorius.config import ModelSettings, load_model_settings
 from sartorius.detectron.settings import detectron_config
@@ -32,6 +34,32 @@ def test_each_backbone_gets_its_own_normalisation() -> None:
     ]
     dataset = detectron_config(ModelSettings(normalisation="dataset"), "cpu").MODEL
     assert (dataset.PIXEL_MEAN, dataset.PIXEL_STD) == ([127.0] * 3, [15.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "blocks", "groups"),
+    [
+        ("r50", [3, 4, 6, 3], 1),
+        ("r50_thin", [3, 4, 6, 3], 1),
+        ("r101", [3, 4, 23, 3], 1),
+        ("r152", [3, 8, 36, 3], 1),
+        ("x101_32x8d", [3, 4, 23, 3], 32),
+    ],
+)
+def test_each_backbone_has_its_own_depth_width_and_groups(
+    backbone: str, blocks: list[int], groups: int
+) -> None:
+    cfg = detectron_config(ModelSettings(backbone=backbone), "cpu")
+    with torch.device("meta"):  # shapes alone
+        network = build_resnet_backbone(cfg, ShapeSpec(channels=3))
+    assert [len(stage) for stage in network.stages] == blocks
+    assert network.res2[0].conv2.groups == groups
+    assert network.res2[0].out_channels == (128 if backbone == "r50_thin" else 256)
+
+
+def test_pixels_can_be_normalised_by_the_grey_of_the_data_set() -> None:
+    cfg = detectron_config(ModelSettings(normalisation="dataset"), "cpu")
+    assert (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD) == ([127.0] * 3, [15.0] * 3)
 
 
 def test_steps_fall_at_fractions_of_the_iterations() -> None:

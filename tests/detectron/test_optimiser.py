@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import nn
+
+from sartorius.config import ModelSettings
+from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.trainer import CellTrainer
+
+
+def rates(settings: ModelSettings) -> list[float]:
+    """The learning rate of every step of a run."""
+    cfg = detectron_config(settings, "cpu")
+    optimizer = CellTrainer.build_optimizer(cfg, nn.Linear(2, 1))
+    scheduler = CellTrainer.build_lr_scheduler(cfg, optimizer)
+    found = []
+    for _ in range(settings.iterations):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
+    found = rates(ModelSettings(iterations=100, warmup_iterations=10, base_lr=0.01))
+    assert found[0] < 0.001
+    assert found[:11] == sorted(found[:11])
+    assert found[10:] == sorted(found[10:], reverse=True)
+    assert found[50] == pytest.approx(0.005)
+    assert found[-1] < 0.0001
+
+
+def test_the_rate_falls_to_a_tenth_at_each_step() -> None:
+    steps = ModelSettings(
+        schedule="steps", iterations=10, warmup_iterations=0, base_lr=0.01, step_fractions=(0.5, 0.8)
+    )
+    assert rates(steps) == pytest.approx([0.01] * 5 + [0.001] * 3 + [0.0001] * 2)
+
+
+@pytest.mark.parametrize(("norm", "moved"), [(None, 500.0), (2.0, 0.2)])
+def test_a_clipped_gradient_moves_a_parameter_no_further_than_its_norm(
+    norm: float | None, moved: float
+) -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    settings = ModelSettings(clip_gradient_norm=norm, base_lr=0.1, weight_decay=0, warmup_iterations=0)
+    optimizer = CellTrainer.build_optimizer(detectron_config(settings, "cpu"), layer)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.tensor([[3000.0, 4000.0]])
+    optimizer.step()
+    assert float((layer.weight.detach() - before).norm()) == pytest.approx(moved, rel=1e-4)
