@@ -77,8 +77,27 @@ def gathered(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any
 
 
 def shown(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """The changes in one line: `fusion.method: masks → nms`."""
-    return "; ".join(f"{key}: {_value(before)} → {_value(after)}" for key, (before, after) in changes.items())
+    """The changes in one line: `fusion.method: masks → nms`; members and views by their names if these say it all."""
+    return "; ".join(f"{key}: {' → '.join(_pair(before, after))}" for key, (before, after) in changes.items())
+
+
+def _pair(before: Any, after: Any) -> tuple[str, str]:
+    """Both values as text, in short where that tells them apart."""
+    short = _value(_named(before)), _value(_named(after))
+    return short if short[0] != short[1] else (_value(before), _value(after))
+
+
+def _named(value: Any) -> Any:
+    """A list of members or views as their names, anything else as it is."""
+    if not isinstance(value, list | tuple) or not all(isinstance(one, Mapping) for one in value):
+        return value
+    return [one.get("name") or _view_name(one) or one for one in value]
+
+
+def _view_name(one: Mapping[str, Any]) -> str:
+    """How a view turns the image, and its scale where it has one; "" for anything but a view."""
+    scale = one.get("scale", 1)
+    return one.get("flip", "") if scale == 1 else f"{one.get('flip', '')} x{scale:g}"
 
 
 def _value(value: Any) -> str:

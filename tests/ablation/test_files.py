@@ -68,3 +68,12 @@ def test_one_value_in_place_of_one_for_each_type_is_one_change():
 
 def test_a_value_for_one_type_is_shown_by_its_name():
     assert shown(gathered({"score.astro": (0.4, 0.5)})) == "score.astro: 0.4 → 0.5"
+
+
+def test_members_and_views_are_shown_by_their_names_where_these_tell_the_change():
+    r50, x101 = ({"name": name, "model": "m.yaml", "weight": 1.0} for name in ("r50", "x101"))
+    assert shown({"members": ([r50, x101], [r50])}) == "members: [r50; x101] → [r50]"
+    heavier = "members: [name r50, model m.yaml, weight 1.0] → [name r50, model m.yaml, weight 2.0]"
+    assert shown({"members": ([r50], [r50 | {"weight": 2.0}])}) == heavier
+    straight, larger = {"flip": "none", "scale": 1.0}, {"flip": "none", "scale": 1.25}
+    assert shown({"views": ([straight], [straight, larger])}) == "views: [none] → [none; none x1.25]"
