@@ -1,6 +1,7 @@
 import time
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 from bright_blobs import SOFT_SIDE, BrightBlobs, with_discs
@@ -104,6 +105,23 @@ def test_cells_that_each_tile_sees_a_little_elsewhere_are_found_once(seed):
     assert len(found) == len(whole)
     pairs = overlapping(found, whole)
     assert set(pairs.rows_b[iou(pairs, found, whole) > 0.5]) == set(range(len(whole)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_long_bent_cells_are_found_where_they_are(seed):
+    rng = np.random.default_rng(seed)
+    image = np.zeros((200, 300), dtype=np.uint8)
+    for _ in range(25):
+        steps = rng.integers(-45, 46, (3, 2))
+        bends = np.cumsum([rng.integers([0, 0], [300, 200]), *steps], axis=0).astype(np.int32)
+        line = cv2.polylines(np.zeros_like(image), [bends], False, 150, int(rng.integers(4, 14)))
+        if not (cv2.dilate(line, np.ones((7, 7), np.uint8)) & image).any():
+            image |= line
+    tiling = TilingSettings(untiled_up_to_px=64, tile_px=96, overlap_px=32)
+    found, whole = in_tiles(image, BrightBlobs(), tiling), untiled(image)
+    pairs = overlapping(found, whole)
+    assert set(pairs.rows_b[iou(pairs, found, whole) > 0.5]) == set(range(len(whole)))
+    assert len(found) == len(whole) >= 5
 
 
 def test_a_cell_over_the_corner_of_four_tiles_is_taken_whole_from_one_of_them():
