@@ -11,6 +11,8 @@ from sartorius.cli.ensembles import EnsembleFile, Json
 if TYPE_CHECKING:
     from sartorius.bundle import Bundle, Naming
 
+COMPETITION = "sartorius-cell-instance-segmentation"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -54,11 +56,13 @@ def _as_json(made: "Bundle") -> dict[str, object]:
 
 def _summary(made: "Bundle", naming: "Naming") -> str:
     size = sum(made.sizes.values()) / 1e6
+    kernel = f"{naming.dataset_id}-inference"
     return "\n".join(
         [
             f"{made.folder}: {len(made.sizes)} files, {size:.1f} MB, {len(made.wheels)} wheels; now",
             f"  kaggle datasets create -p {made.folder}",
             f"  kaggle kernels push -p {made.folder / 'kernels' / 'inference'}",
-            f"and look at the run with: kaggle kernels status {naming.dataset_id}-inference",
+            f"  kaggle kernels status {kernel}",
+            f"  kaggle competitions submit {COMPETITION} -k {kernel} -v 1 -f submission.csv -m sartorius",
         ]
     )

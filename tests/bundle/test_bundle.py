@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import run
 from kaggle_machine import IMAGE, PROJECT, target_here
 
 from sartorius.bundle import Target, checked_naming, read_target, wheels, write_bundle
@@ -239,6 +240,19 @@ def test_bad_arguments_end_with_one_message(monkeypatch, capsys, tmp_path, argum
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_takes_the_bundle_to_a_submission(monkeypatch, capsys, tmp_path):
+    (tmp_path / "image.txt").write_text("".join(f"{name}=={at}\n" for name, at in target_here().has.items()))
+    options = ["--python", target_here().python, "--image", tmp_path / "image.txt", "--user", "somebody"]
+    assert run(monkeypatch, "bundle", ensemble(tmp_path), "--out", tmp_path / "out", *options) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith("wheels; now")
+    assert [line.split()[:3] for line in told[1:]] == [
+        ["kaggle", "datasets", "create"], ["kaggle", "kernels", "push"], ["kaggle", "kernels", "status"],
+        ["kaggle", "competitions", "submit"],
+    ]  # fmt: skip
+    assert "-k somebody/sartorius-bundle-inference -v 1 -f submission.csv" in told[-1]
 
 
 def test_an_image_list_is_read_as_pip_writes_it(tmp_path):
