@@ -122,9 +122,7 @@ def _print(record: "TunedRecord") -> None:
 def _worth(gains: "Gains") -> str:
     parts = [f"view {name} {gain:+.4f}" for name, gain in gains.views.items()]
     parts += [f"model {name} {gain:+.4f}" for name, gain in gains.members.items()]
-    return (
-        f"worth, each by itself: {', '.join(parts)}; what a run short of time drops first is the least of it"
-    )
+    return f"worth (a run short of time drops the least per minute first): {', '.join(parts)}"
 
 
 def _figures(score: "TunedScore", types: list[str]) -> list[Any]:
