@@ -93,7 +93,7 @@ def test_a_large_tiff_is_seen_in_tiles(monkeypatch, capsys, scene):
     tifffile.imwrite(scene.folder / "slide.tif", with_discs((800, 1300), discs).astype(np.uint16) * 257)
     run(monkeypatch, "large_tiff.py", scene.folder / "slide.tif", scene.folder / "labels")
     assert capsys.readouterr().out == f"{len(discs)} cells in 1300 x 800 pixels\n"
-    assert set(scene.finder.shown_hw) == {(768, 768)}
+    assert set(scene.finder.shown_hw) == {(512, 512)}
     (found,) = read_any(scene.folder / "labels").values()
     assert len(found) == len(discs)
 

@@ -1,6 +1,6 @@
 """Find the cells of a TIFF of any size, tile by tile: python docs/examples/large_tiff.py slide.tif labels/.
 
-Images over 1536 pixels are seen in tiles as they are; this asks for smaller tiles, for a machine with little memory.
+Images over 1024 pixels are seen in tiles as they are; this asks for smaller tiles, for a machine with little memory.
 """
 
 import sys
@@ -13,7 +13,7 @@ from sartorius.config.tiling import TilingSettings
 def main(slide: str, label_folder: str) -> None:
     """Write a label TIFF: 0 is background, every other number one cell."""
     usual = load_ensemble("configs/ensembles/starter.yaml")
-    tiling = TilingSettings(untiled_up_to_px=768, tile_px=768, overlap_px=192)
+    tiling = TilingSettings(untiled_up_to_px=512, tile_px=512, overlap_px=128)
     ensemble = Ensemble(usual.settings.model_copy(update={"tiling": tiling}), usual.predictors)
     image_id = Path(slide).stem
     cells = ensemble(read_image(Path(slide)), image_id)
