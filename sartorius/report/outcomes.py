@@ -12,6 +12,7 @@ from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.metrics.competition import average_precision, image_type
 from sartorius.metrics.matching import at_threshold, hits, largest_matching
+from sartorius.postprocess import clean
 from sartorius.report.losses import FATES, Fates, fates_of, only_step, pipeline_steps
 
 #: Score thresholds at which precision and recall are told.
@@ -64,8 +65,8 @@ class Outcome:
 def outcome_of_sources(sources: Mapping[str, Cells], settings: EnsembleSettings, truth: Cells) -> Outcome:
     """The outcome of one image that an ensemble's cached predictions give; sources: by name `member/view`."""
     steps = pipeline_steps(sources, settings)
-    every = settings.postprocess.model_copy(update={"score_threshold": 0.0})
-    unthresholded = pipeline_steps(sources, settings.model_copy(update={"postprocess": every}))[-1].cells
+    fused = steps[[step.lost for step in steps].index("below threshold") - 1].cells
+    unthresholded = clean(fused, settings.postprocess.model_copy(update={"score_threshold": 0.0}))
     return Outcome(truth, steps[-1].cells, fates_of(steps, truth), unthresholded)
 
 
