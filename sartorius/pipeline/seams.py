@@ -93,7 +93,8 @@ def _rows(found: Sequence[TileCells]) -> _Rows:
 def _links(rows: _Rows, tiles: Sequence[Tile]) -> _Links:
     links = _Links({}, {}, {}, {})
     of_tile = [np.flatnonzero(rows.tiles == number) for number in range(len(tiles))]
-    for one, two in combinations(range(len(tiles)), 2):
+    filled = [number for number, its_rows in enumerate(of_tile) if len(its_rows)]
+    for one, two in combinations(filled, 2):
         window = _shared(tiles[one].rows, tiles[two].rows), _shared(tiles[one].cols, tiles[two].cols)
         if all(span.start < span.end for span in window):
             rows_one, rows_two = (_reaching(rows.cells, of_tile[tile], window) for tile in (one, two))

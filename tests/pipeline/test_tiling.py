@@ -185,7 +185,7 @@ def test_an_image_of_a_hundred_million_pixels_takes_memory_for_one_tile_and_its_
     found = ensemble.fuse(predicted)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.process_time() - began_s < 10
+    assert time.process_time() - began_s < 20
     assert predicting_peak < 40e6  # the labels of a tile inside the finder are 4 MB
     assert peak < 200e6  # which pixels are taken when overlaps are removed is one byte each
     assert len(found) == len(places)
