@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from detectron2.engine import HookBase
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sartorius.files import atomic_path
 
@@ -82,7 +83,8 @@ def curves_png(table: Path, out: Path) -> None:
         axes[1].set_ylim(bottom=0)
     for axis in axes:
         axis.grid(alpha=0.3)
-        axis.legend(loc="best", fontsize="small")
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small")
     axes[-1].set_xlabel("iteration")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     with atomic_path(out) as path:
         figure.savefig(path, dpi=120, format="png")
