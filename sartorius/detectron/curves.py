@@ -75,13 +75,12 @@ def curves_png(table: Path, out: Path) -> None:
     for name in losses:
         axes[0].plot(smooth.index, smooth[name], label=name, linewidth=2 if name == "total_loss" else 1)
     axes[0].set_ylabel("loss")
-    axes[0].set_ylim(bottom=0)
     for name in scores:
         known = metrics[name].dropna()
         axes[1].plot(known.index, known, marker=".", label=name.removeprefix(VALIDATION))
         axes[1].set_ylabel("competition mAP of the validation fold")
-        axes[1].set_ylim(bottom=0)
     for axis in axes:
+        axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
         axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small")
     axes[-1].set_xlabel("iteration")
