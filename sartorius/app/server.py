@@ -48,7 +48,7 @@ def serve(
     Raises UserError if the address cannot be used, or the first ensemble's models cannot be loaded.
     """
     models = Models(load)
-    with _told_to_end(), closing(_listening(address)) as listener, temporary_folder() as folder:
+    with told_to_end(), closing(_listening(address)) as listener, temporary_folder() as folder:
         models.of(offers[0])
         server = uvicorn.Server(
             uvicorn.Config(
@@ -110,7 +110,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _told_to_end() -> Iterator[None]:
+def told_to_end() -> Iterator[None]:
     """A request to end, and a terminal that is closed, end the block by SystemExit, so that it can tidy up.
 
     Without this the process would end at once and leave visitors' images behind. uvicorn has handlers of its own while
