@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from typer.main import get_command
 
@@ -54,10 +56,23 @@ def test_an_example_of_settings_loads(block, tmp_path):
 
 
 def test_the_python_example_finds_the_one_cell_that_both_detectors_saw(tmp_path):
-    (example,) = blocks("python")
+    example = blocks("python")[1]
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 astro [")
+
+
+def test_the_three_lines_from_a_picture_to_a_table_run(tmp_path):
+    pytest.importorskip("torch")
+    cv2.imwrite(
+        str(tmp_path / "picture.tif"), np.random.default_rng(0).integers(0, 255, (64, 80), dtype=np.uint8)
+    )
+    for name in ("configs", "models"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    example = blocks("python")[0] + "print(table.columns.tolist())"
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "'area_um2'" in done.stdout
 
 
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])

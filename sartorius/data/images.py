@@ -70,15 +70,16 @@ def image_paths(path: Path) -> dict[str, Path]:
     return {f"{path.stem}_{name}": path / name for name in names}
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path) -> NDArray[np.uint8]:
     """The image of a PNG, JPG or TIFF file as bytes, shape (height, width).
 
-    path: as `list_images` gives it; grey, colour (weighted to grey as ITU-R BT.601 does) or with transparency, which
+    path: of a file, or as `list_images` gives it; grey, colour (weighted to grey as ITU-R BT.601 does) or with transparency, which
         is ignored. What the file holds decides its format, not its name.
     What becomes black and white is told by `grey_levels.levels_of`; the planes of a stack share them.
     Raises UserError naming the file if it is missing, empty, cut short, damaged, of another format, a stack whose
     plane is not named, or if a pixel is not a number.
     """
+    path = Path(path)
     grey = read_grey(path)
     file, plane = _file_and_plane(path)
     try:
