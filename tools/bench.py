@@ -9,26 +9,15 @@ missed its own limit.
 import argparse
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from sartorius.data.synthetic import synthesize
-
 TOOLS = Path(__file__).resolve().parent
-SYNTHETIC_IMAGES_PER_TYPE = 5
 
 
 def run_all(data_dir: Path | None) -> int:
     """The highest exit status of the benchmarks."""
     given = [] if data_dir is None else ["--data", str(data_dir)]
-    statuses = [_run("bench_fusion.py", *given), _run("bench_tuning.py", *given)]
-    if data_dir is not None:
-        statuses.append(_run("bench_metrics.py", str(data_dir / "train.csv")))
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            made = synthesize(Path(folder), SYNTHETIC_IMAGES_PER_TYPE, seed=0)
-            statuses.append(_run("bench_metrics.py", str(made / "train.csv")))
-    return max(statuses)
+    return max(_run(script, *given) for script in ("bench_fusion.py", "bench_tuning.py", "bench_scoring.py"))
 
 
 def _run(script: str, *arguments: str) -> int:

@@ -11,6 +11,7 @@ from sartorius.config import EnsembleSettings, load_ensemble_settings, load_mode
 from sartorius.config.per_type import value_for
 from sartorius.errors import UserError
 from sartorius.pipeline import Predictor
+from sartorius.pipeline.foreign import refuse_foreign
 
 #: Gives the trained models of an ensemble file by member name.
 Loader = Callable[[Path, EnsembleSettings], Mapping[str, Predictor]]
@@ -60,6 +61,7 @@ def find_offers(folder: Path | None, given: Sequence[Path] = ()) -> list[Offer]:
     paths = {path.resolve(): path for path in given} | paths
     offers: list[Offer] = []
     for path in paths.values():
+        refuse_foreign(path, load_ensemble_settings(path), "the page is for images that come later")
         absent = missing_files(path)
         if absent:
             raise UserError(

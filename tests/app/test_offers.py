@@ -48,6 +48,13 @@ def test_a_given_ensemble_without_weights_is_refused_by_the_missing_file(tmp_pat
         find_offers(None, [folder / "untrained.yaml"])
 
 
+def test_a_given_ensemble_of_another_programs_predictions_is_refused(tmp_path):
+    path = tmp_path / "two_programs.yaml"
+    path.write_text("members: [{name: cellpose, predictions: labels}]\n")
+    with pytest.raises(UserError, match="member cellpose has predictions of certain images and no model"):
+        find_offers(None, [path])
+
+
 def test_nothing_to_offer_is_told(tmp_path):
     with pytest.raises(UserError, match="found none of 0; name one on the command line"):
         find_offers(tmp_path)
