@@ -26,6 +26,10 @@ PACKAGES = (
 )
 
 
+#: The file in which detectron2 names the checkpoint to resume from.
+LAST_CHECKPOINT = "last_checkpoint"
+
+
 def run_folder(root: Path, config: Path, fold: int | None) -> Path:
     """`<root>/<stem of the settings file>/fold<k>`, or `…/all` for a run on all images."""
     return root / config.stem / ("all" if fold is None else f"fold{fold}")
@@ -34,6 +38,7 @@ def run_folder(root: Path, config: Path, fold: int | None) -> Path:
 def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
     """Refuse a folder that holds another run than the one that is about to start or go on.
 
+    A run that ended before its first checkpoint, by bad weights for example, holds nothing to lose and may start anew.
     Raises UserError when a run is there and not to be resumed, none is there to resume, or its settings differ.
     """
     config = folder / "config.yaml"
@@ -42,6 +47,8 @@ def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
             raise UserError(f"{folder}: no run to resume here; leave out --resume to start one")
         return
     if not resume:
+        if not (folder / LAST_CHECKPOINT).exists():
+            return
         raise UserError(f"{folder}: a run is already here; go on with --resume, or move the folder away")
     before = read_settings(config, ModelSettings).model_dump(mode="json")  # with defaults of newer settings
     now = settings.model_dump(mode="json")

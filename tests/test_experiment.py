@@ -21,8 +21,16 @@ def test_provenance_keeps_settings_packages_and_facts(tmp_path: Path) -> None:
     assert "iterations: 7" in (tmp_path / "config.yaml").read_text()
 
 
+def test_a_start_that_failed_before_its_first_checkpoint_may_be_repeated_with_other_settings(
+    tmp_path: Path,
+) -> None:
+    write_provenance(tmp_path, ModelSettings(), {})
+    open_run(tmp_path, ModelSettings(base_lr=0.1), resume=False)
+
+
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     write_provenance(tmp_path, ModelSettings(), {})
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
     with pytest.raises(UserError, match="a run is already here"):
         open_run(tmp_path, ModelSettings(), resume=False)
 

@@ -130,10 +130,7 @@ def timed_rows(
         ENSEMBLE_WBF: (lambda: ensemble_boxes_wbf(sources), REPEATS)
     }
     for name, settings in STRATEGIES.items():
-        if name == "nmw" and n_sources > 8:
-            continue
-        repeats = 1 if name == "nmw" else REPEATS
-        calls[name] = (lambda settings=settings: submission_texts(sources, settings), repeats)
+        calls[name] = (lambda settings=settings: submission_texts(sources, settings), REPEATS)
     for name, run in others.items():
         calls[name] = (lambda run=run: run(sources), 1)
     submission_texts(sources, STRATEGIES["masks"])  # compiles what is not compiled yet

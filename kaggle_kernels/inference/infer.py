@@ -136,7 +136,10 @@ def submission(ensemble: Path, paths: dict, out_csv: Path, options: argparse.Nam
 if __name__ == "__main__":
     try:
         status = main()
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if type(error).__name__ == "UserError":  # the package's, whose message says it all
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc()
         status = 1
     sys.exit(status)

@@ -188,8 +188,6 @@ def test_weights_that_do_not_fit_the_sources_are_refused(weights):
 
 @BY_NAME
 def test_790_cells_from_16_sources_are_fused(strategy):
-    if strategy.method == "nmw":
-        pytest.skip("ensemble-boxes takes minutes in a loop over all pairs")
     rng = np.random.default_rng(0)
     truth = random_cells(rng, 790, size_hw=(520, 704))
     sources = {
