@@ -165,22 +165,21 @@ def test_defect_two_predictions_on_one_cell_are_one_hit_and_one_false_positive()
     assert evaluate({"image": found((mask, 0.9), (slightly_smaller, 0.8))}, {"image": truth}).total == 0.5
 
 
-def test_defect_validation_scores_what_would_be_submitted(monkeypatch):
+def test_defect_validation_scores_what_would_be_submitted(monkeypatch, tmp_path):
     """The original scored detections with their overlaps, which no submission may have."""
     pytest.importorskip("torch")
-    from sartorius.detectron import trainer
+    from sartorius.detectron import validation
 
     # The second cell is found exactly, but half of it goes to the surer mask that spills over it.
     truth = annotated("image", SIZE_HW, [block(10, 10, 20, 20), block(10, 30, 20, 20)], ["cort"] * 2)
     raw = found((block(10, 10, 20, 30), 0.9), (block(10, 30, 20, 20), 0.8))
-    monkeypatch.setattr(trainer, "Predictor", lambda model, settings: lambda image, image_id, view: raw)
+    monkeypatch.setattr(validation, "Predictor", lambda model, settings: lambda image, image_id, view: raw)
     data = SimpleNamespace(
         validation=[SimpleNamespace(image_id="image", pixels=np.zeros(SIZE_HW, np.uint8))],
         validation_truth={"image": truth},
     )
-    run = SimpleNamespace(model=None, _settings=ModelSettings(), _data=data)
-    score = trainer.CellTrainer._validation_score(run)
+    score = validation.Judge(ModelSettings(), data, tmp_path).scores(None)["validation/mAP"]
     with_overlap = evaluate({"image": raw}, {"image": truth}).total
     submitted = evaluate({"image": clean(raw, SETTINGS.postprocess)}, {"image": truth}).total
-    assert score.total == submitted
+    assert score == submitted
     assert submitted < with_overlap
