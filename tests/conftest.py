@@ -1,8 +1,12 @@
 """Fixtures for all tests: where the real data is, when it is there."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Tests run in a process per core; libraries that also start a thread per core would only be in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
