@@ -105,7 +105,10 @@ def pycocotools_ap(found: Mapping[str, Cells], truth: Mapping[str, Cells]) -> st
     numbers = {image_id: number for number, image_id in enumerate(truth, start=1)}
     true = COCO()
     true.dataset = {
-        "images": [{"id": number} for number in numbers.values()],
+        "images": [
+            {"id": number, "height": truth[image_id].size_hw[0], "width": truth[image_id].size_hw[1]}
+            for image_id, number in numbers.items()
+        ],
         "categories": [{"id": 1, "name": "cell"}],
         "annotations": [],
     }
