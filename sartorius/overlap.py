@@ -65,12 +65,15 @@ def over_smaller(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
     return pairs.intersections_px / np.minimum(a.areas_px[pairs.rows_a], b.areas_px[pairs.rows_b])
 
 
-def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints, ascending: bool) -> Pairs:
-    """The pairs, sorted; only with row_a < row_b if `ascending`. b is searched along the left edges of its boxes."""
+def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints, within: bool) -> Pairs:
+    """The pairs, sorted; b is searched along the left edges of its boxes.
+
+    within: a and b are one record, whose pairs are found once, from the row that begins further left.
+    """
     by_left = np.argsort(boxes_b[:, 0], kind="stable")
     from_left = boxes_b[by_left]
     widest = (boxes_b[:, 2] - boxes_b[:, 0]).max(initial=0)
-    first = np.searchsorted(from_left[:, 0], boxes_a[:, 0] - widest)
+    first = np.argsort(by_left) + 1 if within else np.searchsorted(from_left[:, 0], boxes_a[:, 0] - widest)
     last = np.searchsorted(from_left[:, 0], boxes_a[:, 2])
     spans = np.stack([first, last], axis=1)
     shared = np.zeros(0, dtype=np.int64)
@@ -78,12 +81,12 @@ def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints,
     def find(rows_a: Ints, rows_b: Ints) -> int:
         nonlocal shared
         shared = np.zeros(len(rows_a), dtype=np.int64)
-        return _intersections(
-            *runs_a, boxes_a, *runs_b, from_left, by_left, spans, ascending, rows_a, rows_b, shared
-        )  # fmt: skip
+        return _intersections(*runs_a, boxes_a, *runs_b, from_left, by_left, spans, rows_a, rows_b, shared)
 
     rows_a, rows_b = with_room(find, 16 * len(boxes_a) + 16)
-    order = np.lexsort((rows_b, rows_a))
+    if within:
+        rows_a, rows_b = np.minimum(rows_a, rows_b), np.maximum(rows_a, rows_b)
+    order = np.argsort(rows_a * len(boxes_b) + rows_b)
     return Pairs(rows_a[order], rows_b[order], shared[order])
 
 
@@ -99,29 +102,26 @@ def _intersections(
     boxes_b: Ints,
     by_left: Ints,
     spans: Ints,
-    ascending: bool,
     rows_a: Ints,
     rows_b: Ints,
     shared_px: Ints,
 ) -> int:
     """The number of pairs; as many as fit are written.
 
-    Row a is held against the rows `by_left[spans[a, 0]:spans[a, 1]]`; `boxes_b` are in the order of `by_left`.
+    Row a is held against the rows `by_left[spans[a, 0]:spans[a, 1]]`; `boxes_b` are in the order of `by_left`,
+    and all begin left of where row a's box ends.
     """
     found = 0
     for row_a in range(boxes_a.shape[0]):
-        left, top, right, bottom = boxes_a[row_a, 0], boxes_a[row_a, 1], boxes_a[row_a, 2], boxes_a[row_a, 3]
+        left, top, bottom = boxes_a[row_a, 0], boxes_a[row_a, 1], boxes_a[row_a, 3]
         for place in range(spans[row_a, 0], spans[row_a, 1]):
             if boxes_b[place, 2] <= left or boxes_b[place, 1] >= bottom or boxes_b[place, 3] <= top:
                 continue
             row_b = by_left[place]
-            if boxes_b[place, 0] >= right or (ascending and row_b <= row_a):
-                continue
             at_a, at_b, shared = offsets_a[row_a], offsets_b[row_b], 0
             last_a, last_b = offsets_a[row_a + 1], offsets_b[row_b + 1]
-            while (
-                at_a < last_a and at_b < last_b
-            ):  # without branches, which here are guessed wrong half of the time
+            # Without branches, which here would be guessed wrong half of the time.
+            while at_a < last_a and at_b < last_b:
                 end_a, end_b = ends_a[at_a], ends_b[at_b]
                 low = starts_a[at_a] if starts_a[at_a] > starts_b[at_b] else starts_b[at_b]
                 high = end_a if end_a < end_b else end_b

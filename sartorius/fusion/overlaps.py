@@ -60,7 +60,7 @@ def _neighbours(
         chosen = chosen & (found.cell_types[pairs.rows_a] == found.cell_types[pairs.rows_b])
     rows_a, rows_b, both = pairs.rows_a[chosen], pairs.rows_b[chosen], np.tile(ious[chosen], 2)
     here, there = np.concatenate([rows_a, rows_b]), np.concatenate([rows_b, rows_a])
-    order = np.lexsort((there, here))
+    order = np.argsort(here * len(found.source) + there)
     offsets = np.searchsorted(here[order], np.arange(len(found.source) + 1))
     return _Neighbours(offsets.astype(np.int64), there[order], both[order])
 
