@@ -17,18 +17,17 @@ from playwright.sync_api import Page, sync_playwright
 
 from sartorius.data.synthetic import synthesize
 
-SIZE = {"width": 1240, "height": 1010}
+SIZE = {"width": 1240, "height": 1180}
 #: A palette costs a third of the bytes.
-COLOURS = 128
+COLOURS = 256
 LONGEST_MS = 600_000
 
 
 def main(out: Path) -> None:
     """Serve the page, search synthetic images in it, choose a cell and write the picture."""
     with tempfile.TemporaryDirectory() as folder:
-        images = sorted(
-            (synthesize(Path(folder) / "data", images_per_type=1, seed=1) / "train").glob("*.png")
-        )
+        made = synthesize(Path(folder) / "data", images_per_type=1, seed=1)
+        images = sorted((made / "train").glob("*.png"), reverse=True)  # the crowded one first
         raw = Path(folder) / "app.png"
         with _served() as url, sync_playwright() as started:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"))
@@ -55,6 +54,7 @@ def _search(page: Page, images: list[Path]) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     page.wait_for_selector(".viewer-facts:has-text('µm')")
+    page.evaluate("window.scrollTo(0, 0)")
 
 
 @contextmanager
