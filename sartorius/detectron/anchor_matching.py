@@ -38,19 +38,10 @@ def match_anchors(
 def _match(
     cells: Floats, anchors: Floats, cell_of: NDArray[np.int64], iou_of: Floats, best_of: Floats
 ) -> None:
+    """Fill the cell of highest IoU of each anchor, that IoU, and the highest IoU of each cell, all 0 before."""
     for a in range(len(anchors)):
-        left, top, right, bottom = anchors[a]
-        area = (right - left) * (bottom - top)
         for c in range(len(cells)):
-            width = min(right, cells[c, 2]) - max(left, cells[c, 0])
-            if width <= 0:
-                continue
-            height = min(bottom, cells[c, 3]) - max(top, cells[c, 1])
-            if height <= 0:
-                continue
-            shared = width * height
-            own = (cells[c, 2] - cells[c, 0]) * (cells[c, 3] - cells[c, 1])
-            iou = np.float32(shared / (own + area - shared))
+            iou = _iou(cells, c, anchors, a)
             if iou > iou_of[a]:
                 iou_of[a] = iou
                 cell_of[a] = c
@@ -60,17 +51,24 @@ def _match(
 
 @compiled
 def _raise_best(cells: Floats, anchors: Floats, best_of: Floats, label_of: NDArray[np.int8]) -> None:
+    """Set the label of every anchor to 1 that has the highest IoU of a cell."""
     for a in range(len(anchors)):
-        left, top, right, bottom = anchors[a]
-        area = (right - left) * (bottom - top)
         for c in range(len(cells)):
-            width = min(right, cells[c, 2]) - max(left, cells[c, 0])
-            if width <= 0:
-                continue
-            height = min(bottom, cells[c, 3]) - max(top, cells[c, 1])
-            if height <= 0:
-                continue
-            shared = width * height
-            own = (cells[c, 2] - cells[c, 0]) * (cells[c, 3] - cells[c, 1])
-            if np.float32(shared / (own + area - shared)) == best_of[c]:
+            iou = _iou(cells, c, anchors, a)
+            if iou > 0 and iou == best_of[c]:
                 label_of[a] = 1
+
+
+@compiled
+def _iou(cells: Floats, c: int, anchors: Floats, a: int) -> np.float32:
+    """IoU of a cell and an anchor; 0 if they do not meet."""
+    width = min(anchors[a, 2], cells[c, 2]) - max(anchors[a, 0], cells[c, 0])
+    if width <= 0:
+        return np.float32(0)
+    height = min(anchors[a, 3], cells[c, 3]) - max(anchors[a, 1], cells[c, 1])
+    if height <= 0:
+        return np.float32(0)
+    shared = width * height
+    own = (cells[c, 2] - cells[c, 0]) * (cells[c, 3] - cells[c, 1])
+    area = (anchors[a, 2] - anchors[a, 0]) * (anchors[a, 3] - anchors[a, 1])
+    return np.float32(shared / (own + area - shared))
