@@ -5,14 +5,12 @@ python tools/bench_inference.py --data DIR --folds CSV --fold 0 --weights FILE [
 
 import argparse
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio
-from bench_page import write_benchmark
+from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio, run_benchmark
 
 from sartorius.cells import Cells
 from sartorius.config import ModelSettings, load_model_settings
@@ -142,22 +140,12 @@ def section(options: argparse.Namespace) -> list[str]:
 def main() -> None:
     """Parse, run, print; with --write into docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folds", type=Path, required=True)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--model", type=Path, default=ROOT / "configs/models/mask_rcnn_r50_lean.yaml")
     parser.add_argument("--score", type=float, default=0.5, help="score threshold of the metric")
     parser.add_argument("--images", type=int, default=6)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    lines = section(options)
-    print("\n".join(lines))
-    if options.write:
-        command = f"python {' '.join(sys.argv)}"
-        write_benchmark(
-            "inference", "Inference of one model", command, "one thread each, CPU seconds.", lines
-        )
+    run_benchmark(parser, "inference", "Inference of one model", section)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
 """What the two benchmarks of models share: engines in processes of their own, taken in turn, and the limit."""
 
+import argparse
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench_page import write_benchmark
+
+ROOT = Path(__file__).resolve().parents[1]
 
 #: An engine made in its own process: called with a job's number it does the work and returns what is compared.
 Engine = Callable[[int], Any]
@@ -106,3 +113,18 @@ def gigaflops(work: Callable[[], object]) -> float:
 def median_ratio(slow: list[Answer], fast: list[Answer]) -> float:
     """How many times longer one engine takes, the median over jobs."""
     return statistics.median(a.cpu_s / b.cpu_s for a, b in zip(slow, fast, strict=True))
+
+
+def run_benchmark(
+    parser: argparse.ArgumentParser, name: str, title: str, section: Callable[[argparse.Namespace], list[str]]
+) -> None:
+    """Parse the options with those that both benchmarks have, print the section; with --write put it on the page."""
+    parser.add_argument("--data", type=Path, required=True, help="the competition's folder as downloaded")
+    parser.add_argument("--model", type=Path, default=ROOT / "configs/models/mask_rcnn_r50_lean.yaml")
+    parser.add_argument("--write", action="store_true", help="write the section of docs/benchmarks.md")
+    options = parser.parse_args()
+    lines = section(options)
+    print("\n".join(lines))
+    if options.write:
+        command = f"python {' '.join(sys.argv)}"
+        write_benchmark(name, title, command, "one thread each, CPU seconds.", lines)

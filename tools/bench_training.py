@@ -5,19 +5,15 @@ python tools/bench_training.py --data DIR [--model YAML] [--steps 8] [--images 2
 
 import argparse
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio
-from bench_page import write_benchmark
+from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio, run_benchmark
 
 from sartorius.config import ModelSettings, load_model_settings
 from sartorius.data.competition import image_folder, truth_csv
 from sartorius.data.images import list_images
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def stepping(trainer: Any) -> Any:
@@ -113,19 +109,11 @@ def section(options: argparse.Namespace) -> list[str]:
 def main() -> None:
     """Parse, run, print; with --write into docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", type=Path, default=ROOT / "configs/models/mask_rcnn_r50_lean.yaml")
     parser.add_argument("--weights", type=Path, help="backbone weights to start from; random without")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    lines = section(options)
-    print("\n".join(lines))
-    if options.write:
-        command = f"python {' '.join(sys.argv)}"
-        write_benchmark("training", "Training of one model", command, "one thread each, CPU seconds.", lines)
+    run_benchmark(parser, "training", "Training of one model", section)
 
 
 if __name__ == "__main__":
