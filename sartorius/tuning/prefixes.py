@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.column_runs import ColumnRuns
+from sartorius.column_runs import ColumnRuns, areas_px
 from sartorius.compiled import compiled
 from sartorius.line_runs import Ints
 from sartorius.metrics.competition import precision
@@ -58,13 +58,24 @@ def prefix_table(
     repeats: (R,) places in `rows` of a surer cell and of the one that repeats it, sorted by the surer one.
     owners: (H * W,) zeros, room to work in; zeros again afterwards.
     """
-    kept, passed = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
-    _pass_through(
-        *runs, rows, max(min_area_px, 1), *repeats, *truth.runs, truth.areas_px, owners,
-        np.ones(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64),
-        np.zeros(len(rows), dtype=np.int64), kept, passed,
-    )  # fmt: skip
+    least_px = max(min_area_px, 1)
+    single = _without_repeats(areas_px(runs)[rows] >= least_px, repeats)
+    areas, passed = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
+    _claim(*runs, rows, least_px, single, owners, areas)
+    shared, touched = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
+    _count_passed(*truth.runs, truth.areas_px, owners, areas, shared, touched, passed)
+    _release(*runs, rows, areas, owners)
+    kept = areas > 0
     return PrefixTable(scores[kept], _image_scores(passed[kept], len(truth.areas_px)))
+
+
+def _without_repeats(large_enough: NDArray[np.bool_], repeats: tuple[Ints, Ints]) -> NDArray[np.bool_]:
+    """(N,) the cells that are large enough and repeat no surer one that stays."""
+    single = large_enough.tolist()
+    for surer, repeated in zip(repeats[0].tolist(), repeats[1].tolist(), strict=True):
+        if single[surer]:
+            single[repeated] = False
+    return np.array(single, dtype=np.bool_)
 
 
 def _image_scores(passed: Ints, true_cells: int) -> Floats:
@@ -81,38 +92,20 @@ def _image_scores(passed: Ints, true_cells: int) -> Floats:
 
 
 @compiled
-def _pass_through(
+def _claim(
     starts: Ints,
     ends: Ints,
     offsets: Ints,
     rows: Ints,
     least_px: int,
-    surer: Ints,
-    repeated: Ints,
-    true_starts: Ints,
-    true_ends: Ints,
-    true_offsets: Ints,
-    true_areas: Ints,
-    owners: NDArray[np.int32],
     single: NDArray[np.bool_],
+    owners: NDArray[np.int32],
     areas: Ints,
-    shared: Ints,
-    touched: Ints,
-    kept: NDArray[np.bool_],
-    passed: Ints,
 ) -> None:
-    """Fill `kept`, and `passed` with how many of the ten IoU thresholds each kept cell exceeds with its true cell.
+    """Give each row of `single` in turn the pixels that are still free, if enough are: fill `owners` and `areas`.
 
-    single (ones), areas, shared and touched (zeros): room to work in, one place for each of `rows`.
+    owners: (pixels,) the place in `rows` plus 1 of the row that has the pixel, all 0 before. areas: all 0 before.
     """
-    for place in range(rows.shape[0]):
-        whole = 0
-        for run in range(offsets[rows[place]], offsets[rows[place] + 1]):
-            whole += ends[run] - starts[run]
-        single[place] = whole >= least_px
-    for pair in range(surer.shape[0]):
-        if single[surer[pair]]:
-            single[repeated[pair]] = False
     for place in range(rows.shape[0]):
         if not single[place]:
             continue
@@ -123,11 +116,29 @@ def _pass_through(
                     free += 1
         if free < least_px:
             continue
-        kept[place], areas[place] = True, free
+        areas[place] = free
         for run in range(offsets[rows[place]], offsets[rows[place] + 1]):
             for pixel in range(starts[run], ends[run]):
                 if owners[pixel] == 0:
                     owners[pixel] = place + 1
+
+
+@compiled
+def _count_passed(
+    true_starts: Ints,
+    true_ends: Ints,
+    true_offsets: Ints,
+    true_areas: Ints,
+    owners: NDArray[np.int32],
+    areas: Ints,
+    shared: Ints,
+    touched: Ints,
+    passed: Ints,
+) -> None:
+    """Fill `passed` with how many of the ten IoU thresholds each cell exceeds with its true cell.
+
+    shared (zeros), touched: room to work in, one place for each cell.
+    """
     for true in range(true_areas.shape[0]):
         found = 0
         for run in range(true_offsets[true], true_offsets[true + 1]):
@@ -146,8 +157,15 @@ def _pass_through(
             if exceeds > passed[owner]:
                 passed[owner] = exceeds
             shared[owner] = 0
+
+
+@compiled
+def _release(
+    starts: Ints, ends: Ints, offsets: Ints, rows: Ints, areas: Ints, owners: NDArray[np.int32]
+) -> None:
+    """Make the pixels of all claimed cells free again, which takes less than a new array for each image."""
     for place in range(rows.shape[0]):
-        if kept[place]:
+        if areas[place] > 0:
             for run in range(offsets[rows[place]], offsets[rows[place] + 1]):
                 for pixel in range(starts[run], ends[run]):
                     owners[pixel] = 0
