@@ -50,52 +50,37 @@ def train(
     from sartorius.config import load_model_settings
 
     model_settings = load_model_settings(config, settings)
-    from sartorius.data.competition import truth_csv
-    from sartorius.data.leakage import read_trained_on, refuse_leaks, write_trained_on
-    from sartorius.detectron.memorising import memorising_data, memorising_settings
-    from sartorius.detectron.processes import Machines, is_first_process
-    from sartorius.detectron.trainer import train as train_model
-    from sartorius.detectron.training_data import pixels_by_id, read_training_data
-    from sartorius.experiment import file_sha256, open_run, run_folder, write_provenance
-
     if (fold is None) != (folds is None):
         raise UserError("--fold K and --folds FILE come together; make the file with `sartorius data folds`")
-    folder = run_folder(runs, config, fold)
-    if overfit is not None:
-        folder = folder.with_name(f"overfit{overfit}")
-        model_settings = memorising_settings(model_settings)
-    if is_first_process():
-        open_run(folder, model_settings, resume)
-    training_data = read_training_data([data, *also], model_settings.cell_types, folds, fold, labels)
-    if overfit is not None:
-        training_data = memorising_data(training_data, overfit)
-    else:
-        before = folder if resume else None if weights in (None, "random") else Path(weights)
-        seen = {} if before is None else read_trained_on(before)
-        refuse_leaks(pixels_by_id(training_data.validation), seen, f"{before}, trained before")
-        if is_first_process():
-            write_trained_on(folder, {**seen, **pixels_by_id(training_data.training)})
-    annotations = [labels or truth_csv(data), *map(truth_csv, also)]
-    facts = {
-        "command": shlex.join(["sartorius", *sys.argv[1:]]),
-        "seed": seed,
-        "fold": fold,
-        "initial_weights": weights or "model zoo",
-        "data_sha256": {str(path): file_sha256(path) for path in annotations if path.is_file()},
-        "folds_sha256": file_sha256(folds) if folds else None,
-    }
-    if is_first_process():
-        typer.echo(
-            f"{len(training_data.training)} images to train on, {len(training_data.validation)} to validate on "
-            f"-> {folder}"
+    from sartorius.detectron.processes import Machines, is_first_process
+    from sartorius.detectron.runs import RunRequest, prepare_run
+    from sartorius.detectron.trainer import train as train_model
+
+    run = prepare_run(
+        RunRequest(
+            config=config,
+            settings=model_settings,
+            data_dirs=[data, *also],
+            labels=labels,
+            folds_csv=folds,
+            fold=fold,
+            weights=weights,
+            memorise=overfit,
+            runs_dir=runs,
+            resume=resume,
+            seed=seed,
+            command=shlex.join(["sartorius", *sys.argv[1:]]),
         )
-        write_provenance(folder, model_settings, facts)
+    )
+    images = len(run.data.training)
+    if is_first_process():
+        typer.echo(f"{images} images to train on, {len(run.data.validation)} to validate on -> {run.folder}")
     place = Machines(gpus, machines, machine_rank, dist_url)
-    exported = train_model(model_settings, training_data, folder, weights, place, seed, resume)
+    exported = train_model(run.settings, run.data, run.folder, weights, place, seed, resume)
     if is_first_process():
         typer.echo(f"weights: {exported}")
         if overfit is not None:
-            _say_whether_memorised(folder, len(training_data.training))
+            _say_whether_memorised(run.folder, images)
 
 
 def _say_whether_memorised(folder: Path, images: int) -> None:
