@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sartorius.cli.ensembles import Device, Json
+from sartorius.cli.arguments import Device, Json
 from sartorius.cli.tune import PartCount
 from sartorius.errors import UserError
 

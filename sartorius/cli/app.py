@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import sartorius
-from sartorius.cli.ensembles import Device
+from sartorius.cli.arguments import Device
 from sartorius.errors import UserError
 
 #: Addresses that only this machine can reach.

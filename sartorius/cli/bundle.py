@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sartorius.cli.ensembles import EnsembleFile, Json
+from sartorius.cli.arguments import EnsembleFile, Json
 
 if TYPE_CHECKING:
     from sartorius.bundle import Bundle, Naming

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sartorius.cli.ensembles import Fold, Folds, Ids, Images, Json, SplitName, parsed_ids
+from sartorius.cli.arguments import Fold, Folds, Ids, Images, Json, SplitName, parsed_ids
 
 if TYPE_CHECKING:
     from sartorius.submission import SubmissionReport

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.ensembles import Json, SplitName
+from sartorius.cli.arguments import Json, SplitName
 
 FORMATS_HELP = (
     "cells (a folder of predictions), competition (train.csv), submission, coco, coco-results, livecell, labels, "

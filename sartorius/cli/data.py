@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sartorius.cli import convert, pseudo, repair
+from sartorius.cli.arguments import Json
 
 if TYPE_CHECKING:
     from sartorius.data.check import DataCheck
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 DataDir = Annotated[
     Path, typer.Argument(help="Folder laid out as the competition's: train.csv, train/, test/.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
 
-def check(data_dir: DataDir, as_json: AsJson = False) -> None:
+def check(data_dir: DataDir, as_json: Json = False) -> None:
     """List what is wrong in a data set and count its cells; exit status 1 if there is a problem."""
     from sartorius.data.check import check_data
 
@@ -55,7 +55,7 @@ def folds(
     out: Annotated[Path, typer.Option(help="CSV file to write, with the columns id and fold.")],
     fold_count: Annotated[int, typer.Option("--folds", min=2, help="Number of folds.")] = 5,
     seed: Seed = 0,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Split the training images into folds: each cell type evenly, images of one well (sample_id) together."""
     from sartorius.data.folds import split_data

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sartorius.cli.ensembles import Device, Json, loaded_predictors
+from sartorius.cli.arguments import Device, Json
+from sartorius.cli.ensembles import loaded_predictors
 
 if TYPE_CHECKING:
     from sartorius.demo import Demo

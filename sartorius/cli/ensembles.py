@@ -1,8 +1,8 @@
-"""What `predict`, `fuse` and `submit` share: their arguments, and the models of an ensemble loaded."""
+"""The models of an ensemble loaded for a command, and what is told about its settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,30 +10,6 @@ if TYPE_CHECKING:
     from sartorius.config.ensemble import EnsembleSettings
     from sartorius.pipeline import Predictor
     from sartorius.pipeline.staleness import SourceModel
-
-EnsembleFile = Annotated[
-    Path,
-    typer.Argument(metavar="ENSEMBLE", help="Ensemble file, for example configs/ensembles/starter.yaml."),
-]
-Images = Annotated[
-    Path,
-    typer.Option(
-        help="A folder of images (PNG, JPG, TIFF), or the competition's folder (then its test images)."
-    ),
-]
-SplitName = Annotated[
-    Literal["train", "test"] | None, typer.Option(help="Which images of the competition's folder.")
-]
-Ids = Annotated[str | None, typer.Option(metavar="ID,ID…", help="Only these images.")]
-Folds = Annotated[Path | None, typer.Option(help="File of `sartorius data folds`; with --fold.")]
-Fold = Annotated[int | None, typer.Option(help="Only the images of this fold of --folds.")]
-Device = Annotated[str, typer.Option(help="What torch computes on: cpu, cuda, cuda:1 …")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-def parsed_ids(ids: str | None) -> list[str] | None:
-    """The image ids of a comma-separated text."""
-    return None if ids is None else [part.strip() for part in ids.split(",") if part.strip()]
 
 
 def loaded_predictors(

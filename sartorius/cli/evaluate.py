@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sartorius.cli.arguments import Json, refuse_half_a_fold
 from sartorius.errors import UserError
 
 
@@ -65,9 +66,7 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Score predictions by the competition's metric: total, per cell type, per threshold, with intervals.
 
@@ -81,8 +80,7 @@ def evaluate(
     from sartorius.metrics.assessment import Wanted, assess
     from sartorius.metrics.images import chosen_images
 
-    if (folds is None) != (fold is None):
-        raise UserError("--folds FILE and --fold K go together: give both or neither")
+    refuse_half_a_fold(folds, fold)
     if (coco or livecell) and not predictions.is_dir():
         option = "--coco" if coco else "--livecell"
         raise UserError(f"{predictions}: {option} ranks cells by score; expected a folder of predictions")

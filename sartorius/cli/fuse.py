@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.ensembles import EnsembleFile, Json, warn_if_stale
+from sartorius.cli.arguments import EnsembleFile, Json
+from sartorius.cli.ensembles import warn_if_stale
 from sartorius.errors import UserError
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.ensembles import Json, SplitName
+from sartorius.cli.arguments import Json, SplitName
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.ensembles import (
+from sartorius.cli.arguments import (
     Device,
     EnsembleFile,
     Fold,
@@ -15,9 +15,9 @@ from sartorius.cli.ensembles import (
     Images,
     Json,
     SplitName,
-    loaded_predictors,
     parsed_ids,
 )
+from sartorius.cli.ensembles import loaded_predictors
 
 
 def register(app: typer.Typer) -> None:

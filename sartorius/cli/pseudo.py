@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sartorius.cli.arguments import Json
 from sartorius.errors import UserError
 
 
@@ -35,9 +36,7 @@ def pseudo(
         str, typer.Option(help="Least mean score of an image's cells, in the same way.")
     ] = "0.7",
     most_images: Annotated[str, typer.Option(help="Most images of a type, the surest first.")] = "500",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Make a data set of what an ensemble is sure of, which `sartorius train --also` takes; any number of rounds."""
     from sartorius.data.competition import image_folder

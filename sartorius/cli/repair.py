@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sartorius.cli.arguments import Json
 from sartorius.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def repair(
         str,
         typer.Option(metavar="FAULT,FAULT…", help="Mend only these: hollow, cut, duplicate, overlap."),
     ] = "hollow,cut,duplicate,overlap",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Mend hollow and cut masks, duplicates and overlaps, and list images with unlabelled cells.
 

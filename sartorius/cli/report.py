@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sartorius.cli.ensembles import Json, warn_if_stale
+from sartorius.cli.arguments import Json, refuse_half_a_fold
+from sartorius.cli.ensembles import warn_if_stale
 from sartorius.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,8 +102,7 @@ def _refuse_mixtures(what: Path, predictions: Path | None, folds: Path | None, f
             f"{what}: --predictions goes with an ensemble file (*.yaml); a folder of fused cells or a submission is "
             "a result already"
         )
-    if (folds is None) != (fold is None):
-        raise UserError("--folds FILE and --fold K go together: give both or neither")
+    refuse_half_a_fold(folds, fold)
 
 
 def _cached_images(ensemble: Path, cache: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sartorius.cli.ensembles import (
+from sartorius.cli.arguments import (
     Device,
     EnsembleFile,
     Fold,
@@ -15,10 +15,9 @@ from sartorius.cli.ensembles import (
     Images,
     Json,
     SplitName,
-    loaded_predictors,
     parsed_ids,
-    warn_if_stale,
 )
+from sartorius.cli.ensembles import loaded_predictors, warn_if_stale
 
 if TYPE_CHECKING:
     from sartorius.pipeline import Submitted

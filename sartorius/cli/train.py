@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from sartorius.errors import UserError
+from sartorius.cli.arguments import refuse_half_a_fold
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +50,7 @@ def train(
     from sartorius.config import load_model_settings
 
     model_settings = load_model_settings(config, settings)
-    if (fold is None) != (folds is None):
-        raise UserError("--fold K and --folds FILE come together; make the file with `sartorius data folds`")
+    refuse_half_a_fold(folds, fold)
     from sartorius.detectron.processes import Machines, is_first_process
     from sartorius.detectron.runs import RunRequest, prepare_run
     from sartorius.detectron.trainer import train as train_model

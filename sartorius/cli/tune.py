@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sartorius.cli.ensembles import EnsembleFile, Json
+from sartorius.cli.arguments import EnsembleFile, Json
 
 if TYPE_CHECKING:
     from sartorius.config.gains import Gains

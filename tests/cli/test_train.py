@@ -43,7 +43,7 @@ def test_train_then_export_leaves_weights_and_provenance(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fold", "0"], "--fold K and --folds FILE come together"),
+        (["--fold", "0"], "--folds FILE and --fold K go together"),
         (["--set", "base_rl=1"], "did you mean `base_lr`"),
         (["--set", "iterations=0"], "`iterations`"),
         (["--set", "base_lr=1e-3"], "write 1.0e-3"),

@@ -1,0 +1,40 @@
+"""Arguments that several commands take."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sartorius.errors import UserError
+
+EnsembleFile = Annotated[
+    Path,
+    typer.Argument(metavar="ENSEMBLE", help="Ensemble file, for example configs/ensembles/starter.yaml."),
+]
+Images = Annotated[
+    Path,
+    typer.Option(
+        help="A folder of images (PNG, JPG, TIFF), or the competition's folder (then its test images)."
+    ),
+]
+SplitName = Annotated[
+    Literal["train", "test"] | None, typer.Option(help="Which images of the competition's folder.")
+]
+Ids = Annotated[str | None, typer.Option(metavar="ID,ID…", help="Only these images.")]
+Folds = Annotated[Path | None, typer.Option(help="File of `sartorius data folds`; with --fold.")]
+Fold = Annotated[int | None, typer.Option(min=0, help="Only the images of this fold of --folds.")]
+Device = Annotated[str, typer.Option(help="What torch computes on: cpu, cuda, cuda:1 …")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+
+
+def parsed_ids(ids: str | None) -> list[str] | None:
+    """The image ids of a comma-separated text."""
+    return None if ids is None else [part.strip() for part in ids.split(",") if part.strip()]
+
+
+def refuse_half_a_fold(folds: Path | None, fold: int | None) -> None:
+    """Raise UserError if only one of --folds and --fold is given."""
+    if (folds is None) != (fold is None):
+        raise UserError(
+            "--folds FILE and --fold K go together: give both or neither; make the file with `sartorius data folds`"
+        )
