@@ -56,6 +56,7 @@ def serve_page(
     Works until interrupted with Ctrl-C. Uploaded images stay on this machine, in a temporary folder that is removed.
     """
     _require_gradio()
+    typer.echo("loading the page and the models …", err=True)  # seconds, the first time many
     from sartorius.app.limits import Limits
     from sartorius.app.offers import find_offers
     from sartorius.app.server import serve
