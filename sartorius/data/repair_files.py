@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sartorius.cells import Cells
 from sartorius.data.competition import (
     annotations_of,
     cells_by_image,
@@ -47,30 +48,16 @@ def repair_data(
     target = out / csv.name if as_folder else out
     if target.resolve() == csv.resolve():
         raise UserError(f"{out}: the repaired labels would replace those of {data_dir}; choose another --out")
-    table = read_annotation_table(csv)
-    annotations, malformed = annotations_of(table)
-    for line, fault in malformed.items():
-        raise UserError(f"{csv}, line {line}: {fault}; run `sartorius data check {data_dir}`")
-    lines: dict[str, list[int]] = {}
-    for row in annotations:
-        if row.mask is not None:
-            lines.setdefault(row.image_id, []).append(row.line)
-    truth = cells_by_image(annotations)
-    paths = list_images(image_folder(data_dir, "train"))
-    absent = sorted(set(truth) - set(paths))
-    if absent:
-        raise UserError(
-            f"{data_dir}: {len(absent)} labelled images have no file in train/, for example {', '.join(absent[:3])}"
-        )
+    labels = _read_labels(data_dir, csv)
     texts: dict[int, str] = {}
     repairs = []
-    for done, (image_id, cells) in enumerate(truth.items(), start=1):
+    for done, (image_id, cells) in enumerate(labels.truth.items(), start=1):
         cell_type = str(cells.cell_types[0]) if len(cells) else ""
-        mended = repaired(cells, read_image(paths[image_id]), cell_type, faults)
+        mended = repaired(cells, read_image(labels.images[image_id]), cell_type, faults)
         for place, mask in zip(mended.rows.tolist(), kaggles_from_cocos(mended.cells.masks), strict=True):
-            texts[lines[image_id][place]] = mask.text
+            texts[labels.lines[image_id][place]] = mask.text
         repairs.append(mended.repair)
-        report("repair", done, len(truth))
+        report("repair", done, len(labels.truth))
     _write_labels(csv, target, texts)
     if as_folder:
         _link_images(data_dir, out)
@@ -79,6 +66,32 @@ def repair_data(
     with atomic_path(repair_csv) as temporary:
         pd.DataFrame(repairs, columns=ImageRepair._fields).to_csv(temporary, index=False, lineterminator="\n")
     return RepairedData(target, repair_csv, repairs)
+
+
+class _Labels(NamedTuple):
+    """What is labelled, by image id: the cells, the line of `train.csv` that each of them stands on, the image file."""
+
+    truth: dict[str, Cells]
+    lines: dict[str, list[int]]
+    images: dict[str, Path]
+
+
+def _read_labels(data_dir: Path, csv: Path) -> _Labels:
+    """The labels of a data set; raises UserError for malformed ones and for labelled images without a file."""
+    annotations, malformed = annotations_of(read_annotation_table(csv))
+    for line, fault in malformed.items():
+        raise UserError(f"{csv}, line {line}: {fault}; run `sartorius data check {data_dir}`")
+    lines: dict[str, list[int]] = {}
+    for row in annotations:
+        if row.mask is not None:
+            lines.setdefault(row.image_id, []).append(row.line)
+    truth, images = cells_by_image(annotations), list_images(image_folder(data_dir, "train"))
+    absent = sorted(set(truth) - set(images))
+    if absent:
+        raise UserError(
+            f"{data_dir}: {len(absent)} labelled images have no file in train/, for example {', '.join(absent[:3])}"
+        )
+    return _Labels(truth, lines, images)
 
 
 def _write_labels(csv: Path, target: Path, texts: dict[int, str]) -> None:
