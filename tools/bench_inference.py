@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio, run_benchmark
+from bench_models import Answer, EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio, run_benchmark
 
 from sartorius.cells import Cells
 from sartorius.config import ModelSettings, load_model_settings
@@ -92,6 +92,29 @@ def chosen(options: argparse.Namespace) -> list[Path]:
     return [paths[name] for _, _, name in ranked[: options.images]]
 
 
+def row(
+    name: str,
+    own: list[Answer],
+    plain: list[Answer],
+    images: list[Path],
+    settings: ModelSettings,
+    score: float,
+    truth: dict[str, Cells],
+) -> str:
+    """An engine's line of the table: its times, beside those of detectron2's, and its competition mAP."""
+    found = [
+        cells_of_plain(answer.result, path, settings) if name == PLAIN else answer.result
+        for answer, path in zip(own, images, strict=True)
+    ]
+    cleaning = PostprocessSettings(score_threshold=score)
+    total = evaluate({cells.image_id: clean(cells, cleaning) for cells in found}, truth).total
+    seconds = statistics.mean(answer.cpu_s for answer in own)
+    return (
+        f"| {name} | {seconds:.2f} | {1 / seconds:.3f} | {median_ratio(plain, own):.2f} | {own[-1].peak_mb:.0f} | "
+        f"{statistics.mean(map(len, found)):.0f} | {total:.4f} |"
+    )
+
+
 def section(options: argparse.Namespace) -> list[str]:
     """Run everything and return the lines of the page."""
     settings = load_model_settings(options.model)
@@ -112,18 +135,10 @@ def section(options: argparse.Namespace) -> list[str]:
         "| | CPU s an image | images/s | times as fast | peak MB | cells an image | competition mAP |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, own in answers.items():
-        found = [
-            cells_of_plain(answer.result, path, settings) if name == PLAIN else answer.result
-            for answer, path in zip(own, images, strict=True)
-        ]
-        cleaning = PostprocessSettings(score_threshold=options.score)
-        score = evaluate({cells.image_id: clean(cells, cleaning) for cells in found}, truth).total
-        seconds = statistics.mean(answer.cpu_s for answer in own)
-        lines.append(
-            f"| {name} | {seconds:.2f} | {1 / seconds:.3f} | {median_ratio(answers[PLAIN], own):.2f} | "
-            f"{own[-1].peak_mb:.0f} | {statistics.mean(map(len, found)):.0f} | {score:.4f} |"
-        )
+    lines += [
+        row(name, own, answers[PLAIN], images, settings, options.score, truth)
+        for name, own in answers.items()
+    ]
     lines += [
         "",
         f"Ratios are medians over {len(images)} images of fold {options.fold}; the engines take turns on each. Scores "
