@@ -102,10 +102,14 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def gigaflops(work: Callable[[], object]) -> float:
-    """Billions of operations in the convolutions and matrix products of the work, counted by torch."""
+    """Billions of operations in the convolutions and matrix products of the work, counted by torch.
+
+    Convolutions count as the direct ones that torch knows: it cannot count Winograd's algorithm.
+    """
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    with torch.backends.nnpack.flags(enabled=False), FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 1e9
 

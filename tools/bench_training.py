@@ -101,7 +101,8 @@ def section(options: argparse.Namespace) -> list[str]:
         f"sartorius is {totals['DefaultTrainer'] / totals['sartorius']:.2f} times as fast over {options.steps} steps "
         f"(median of pairs {median_ratio(answers['DefaultTrainer'], answers['sartorius']):.2f}; pictures are drawn at "
         f"random, one thread each, taken in turn). Limit: a step's convolutions and matrix products are {work:.0f} "
-        f"GFLOP, {work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here.",
+        f"GFLOP, {work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here; Winograd's "
+        "algorithm saves a part of them.",
     ]
     return lines
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sartorius.config import ModelSettings
 from sartorius.data.competition import read_truth
 from sartorius.data.dataset_dicts import dataset_dicts
-from sartorius.detectron.frozen_norms import NormedConv2d
+from sartorius.detectron.convolution import QuickConv2d
 from sartorius.detectron.settings import detectron_config
 
 
@@ -46,7 +46,7 @@ def plain_predictor(
 def part_norms(model: nn.Module) -> None:
     """Compute frozen norms after their convolutions again, as detectron2 does."""
     for module in model.modules():
-        if isinstance(module, NormedConv2d):
+        if isinstance(module, QuickConv2d):
             module.__class__ = Conv2d
 
 

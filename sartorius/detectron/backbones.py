@@ -8,7 +8,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import ResNet, build_resnet_backbone
 
-from sartorius.detectron.frozen_norms import join_frozen_norms
+from sartorius.detectron.convolution import quicken
 
 
 def add_backbone_keys(cfg: CfgNode) -> None:
@@ -25,12 +25,11 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     bottom_up = build_resnet_backbone(cfg, input_shape)
     if cfg.MODEL.RESNETS.STEM_STRIDE == 1:
         _remove_first_stride(bottom_up)
-    join_frozen_norms(bottom_up)
     _end_frozen_stages_in_planes(bottom_up, cfg.MODEL.BACKBONE.FREEZE_AT)
     coarsest = LastLevelMaxPool()
     last_stride = bottom_up.output_shape()[cfg.MODEL.FPN.IN_FEATURES[-1]].stride
     coarsest.in_feature = f"p{int(math.log2(last_stride))}"
-    return FPN(
+    pyramid = FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
@@ -38,6 +37,8 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         top_block=coarsest,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+    quicken(pyramid)
+    return pyramid
 
 
 def _end_frozen_stages_in_planes(bottom_up: ResNet, freeze_at: int) -> None:

@@ -16,6 +16,8 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional
 
+from sartorius.detectron.convolution import quicken
+
 #: Masks that a CPU draws at once: what lies between the layers stays near the processor.
 MASKS_AT_ONCE = 32
 
@@ -35,6 +37,7 @@ class CellMaskHead(MaskRCNNConvUpsampleHead):
     def __init__(self, input_shape: ShapeSpec, *, loss: str, **rest: object) -> None:
         super().__init__(input_shape, **rest)
         self.loss = loss
+        quicken(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
@@ -60,8 +63,6 @@ class CellMaskHead(MaskRCNNConvUpsampleHead):
 
     def own_logits(self, x: Tensor, classes: Tensor) -> Tensor:
         """(N, 2 S, 2 S) logits of each instance's mask for its class; x is (N, C, S, S)."""
-        if not (self.training or x.is_cuda):
-            x = x.contiguous(memory_format=torch.channels_last)
         for convolution in self.conv_norm_relus:
             x = convolution(x)
         count, channels, rows, cols = x.shape

@@ -5,7 +5,6 @@ the sampled places are computed a second time, for the loss. Losses and gradient
 """
 
 import torch
-from detectron2.layers import Conv2d
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.box_regression import _dense_box_regression_loss
 from detectron2.modeling.proposal_generator import RPN
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sartorius.detectron.anchor_matching import match_anchors
+from sartorius.detectron.convolution import QuickConv2d, quicken
 from sartorius.detectron.sampling import PictureSeeds
 
 
@@ -24,13 +24,14 @@ class CellRPN(RPN):
     def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__(*arguments, **keywords)
         self.seeds = PictureSeeds()
+        quicken(self.rpn_head)
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], gt_instances: list[Instances] | None = None
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Proposals of each image and, in training, the losses."""
         head = self.rpn_head
-        if not self.training or type(head) is not StandardRPNHead or type(head.conv) is not Conv2d:
+        if not self.training or type(head) is not StandardRPNHead or type(head.conv) is not QuickConv2d:
             return super().forward(images, features, gt_instances)
         levels = [features[name] for name in self.in_features]
         anchors = self.anchor_generator(levels)
@@ -118,7 +119,7 @@ class CellRPN(RPN):
         return super()._subsample_labels(label)
 
 
-def _own_rows(hidden: Tensor, layer: Conv2d, kinds: int, kind: Tensor) -> Tensor:
+def _own_rows(hidden: Tensor, layer: QuickConv2d, kinds: int, kind: Tensor) -> Tensor:
     """A 1 × 1 convolution at M places, of which each wants the outputs of its own kind of anchor alone.
 
     hidden: (M, C). kind: (M,). Returns (M, outputs / kinds).

@@ -1,0 +1,93 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from torch import nn
+
+from sartorius.detectron.convolution import QuickConv2d, WinogradConvolution, quicken
+
+needs_nnpack = pytest.mark.skipif(
+    not torch._nnpack_available(), reason="torch without NNPACK for this processor"
+)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    norms = [FrozenBatchNorm2d(6), FrozenBatchNorm2d(4)]
+    for norm in norms:
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            tensor.copy_(torch.rand_like(tensor) + 0.5)
+    return nn.Sequential(
+        Conv2d(3, 6, 3, stride=2, padding=1, bias=False, norm=norms[0], activation=nn.functional.relu),
+        Conv2d(6, 4, 1, bias=False, norm=norms[1]),
+        Conv2d(4, 5, 3, padding=1, activation=nn.functional.relu),
+        Conv2d(5, 4, 3, padding=1, bias=False, norm=nn.GroupNorm(2, 4)),
+    )
+
+
+def computed(layers: nn.Module, picture: torch.Tensor) -> list[torch.Tensor]:
+    """What the layers make of a picture, and the gradients of the picture and of every parameter."""
+    given = picture.clone().requires_grad_()
+    found = layers(given)
+    found.square().mean().backward()
+    assert given.grad is not None
+    return [found, given.grad, *(parameter.grad for parameter in layers.parameters())]
+
+
+@pytest.fixture
+def winograd_calls(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
+    """The shapes of the pixels that go through Winograd's algorithm."""
+    calls: list[torch.Size] = []
+    apply: Callable[..., torch.Tensor] = WinogradConvolution.apply
+
+    def counted(x: torch.Tensor, *rest: torch.Tensor | None) -> torch.Tensor:
+        calls.append(x.shape)
+        return apply(x, *rest)
+
+    monkeypatch.setattr(WinogradConvolution, "apply", counted)
+    return calls
+
+
+@needs_nnpack
+@pytest.mark.parametrize("size", [(1, 3, 9, 11), (2, 3, 9, 11), (9, 3, 9, 11)])
+def test_features_and_gradients_are_those_of_detectron2_under_the_same_names(
+    size: tuple[int, ...], winograd_calls: list[torch.Size]
+) -> None:
+    plain, quick = network(), network()
+    quicken(quick)
+    assert {type(layer) for layer in quick} == {QuickConv2d}
+    assert quick.state_dict().keys() == plain.state_dict().keys()
+    picture = torch.randn(size)
+    for own, theirs in zip(computed(quick, picture), computed(plain, picture), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-4 * float(theirs.detach().abs().max()))
+    assert len(winograd_calls) == 2, "the two 3 × 3 convolutions of stride 1, forwards"
+
+
+@needs_nnpack
+def test_winograd_agrees_with_the_direct_convolution_to_a_hundred_thousandth() -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(1, 64, 50, 47).relu(), torch.randn(32, 64, 3, 3), torch.randn(32)
+    expected = nn.functional.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    error = (WinogradConvolution.apply(x, weight, bias) - expected).abs().max() / expected.abs().max()
+    assert error < 2e-5
+
+
+@needs_nnpack
+def test_what_nnpack_cannot_compute_goes_through_torch(winograd_calls: list[torch.Size]) -> None:
+    layer = Conv2d(4, 4, 3, padding=1)
+    quicken(layer)
+    picture = torch.randn(1, 4, 8, 8)
+    layer(picture)
+    assert len(winograd_calls) == 1
+    assert layer(picture[:0]).shape == (0, 4, 8, 8)
+    with torch.backends.nnpack.flags(enabled=False):
+        layer(picture)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(picture).dtype == torch.bfloat16
+    assert layer.double()(picture.double()).dtype == torch.float64
+    for options in ({"stride": 2}, {"dilation": 2}, {"padding": 0}, {"groups": 2}):
+        other = Conv2d(4, 4, 3, **({"padding": 1} | options))
+        quicken(other)
+        torch.testing.assert_close(other(picture), nn.Conv2d.forward(other, picture))
+    assert len(winograd_calls) == 1
