@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,6 +27,7 @@ PACKAGES = (
 )
 
 
+PROVENANCE = "provenance.json"
 #: The file in which detectron2 names the checkpoint to resume from.
 LAST_CHECKPOINT = "last_checkpoint"
 
@@ -67,14 +69,46 @@ def write_provenance(folder: Path, settings: ModelSettings, facts: Mapping[str, 
     """
     with atomic_path(folder / "config.yaml") as path:
         path.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-    provenance = {
-        **facts,
+    _write_facts(folder, {**facts, **_code()})
+
+
+def continue_provenance(folder: Path, facts: Mapping[str, object]) -> None:
+    """Add a session that resumes the run to its `provenance.json`.
+
+    Raises UserError when its seed, annotations or folds are not those that the run began with.
+    """
+    began = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    before, now = (_decisive(some) for some in (began, facts))
+    changed = [f"{key}: {before[key]!r} -> {now[key]!r}" for key in before if before[key] != now[key]]
+    if changed:
+        raise UserError(
+            f"{folder}: --resume goes on with the data and seed of the run, but these changed: {', '.join(changed)}"
+        )
+    sessions = [*began.get("resumed", []), {"command": facts["command"], **_code()}]
+    _write_facts(folder, began | {"resumed": sessions})
+
+
+def _decisive(facts: Mapping[str, Any]) -> dict[str, object]:
+    """What decides which pictures come; files may lie elsewhere now."""
+    return {
+        "--seed": facts["seed"],
+        "annotations": sorted(sha256[:12] for sha256 in facts["data_sha256"].values()),
+        "--folds": facts["folds_sha256"],
+    }
+
+
+def _write_facts(folder: Path, facts: Mapping[str, object]) -> None:
+    with atomic_path(folder / PROVENANCE) as path:
+        path.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _code() -> dict[str, object]:
+    """The code that runs now."""
+    return {
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "packages": {name: installed for name in PACKAGES if (installed := _version(name))},
     }
-    with atomic_path(folder / "provenance.json") as path:
-        path.write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def file_sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Run every benchmark, one after the other, so that none slows another.
+"""Run the benchmarks that need no model (fusion, tuning, scoring) one after the other, so that none slows another.
 
     uv run python tools/bench.py [--data DIR]
 

@@ -107,7 +107,9 @@ def chosen_config(bundle: Path, model: str) -> Path:
     if model is None and len(there) == 1:
         return next(iter(there.values()))
     if model not in there:
-        sys.exit(f"--model expects one of {', '.join(there)}, got {model}")
+        sys.exit(
+            f"--model expects one of {', '.join(there)}, got {model}; on Kaggle change its default in train.py"
+        )
     return there[model]
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sartorius.config import EnsembleSettings, ModelSettings
-from sartorius.config.reading import changes_from_base
-from sartorius.config.yaml_files import CHOICE_KEYS, read_layers
+from pydantic import ValidationError
+
+from sartorius.config import EnsembleSettings, ModelSettings, load_ensemble_settings
+from sartorius.config.reading import changes_from_base, leaf_differences
+from sartorius.config.yaml_files import CHOICE_KEYS, merged, read_layers
 from sartorius.errors import UserError
 
 #: Leaves that say why a file exists, not what it does.
@@ -52,6 +54,38 @@ def read_folder(folder: Path) -> AblationFolder:
     model = EnsembleSettings if of_ensembles else ModelSettings
     files = tuple(Ablation(path, gathered(changes_from_base(path, model))) for path in paths)
     return AblationFolder(base, files, of_ensembles)
+
+
+def put_on(folder: AblationFolder, ensemble: Path) -> AblationFolder:
+    """The same files on another ensemble than the base that they name.
+
+    Raises UserError if what a file says does not fit on it.
+    """
+    base = load_ensemble_settings(ensemble).model_dump(mode="json")
+    files = [
+        file._replace(
+            changes=gathered(leaf_differences(base, settings_on(file, ensemble).model_dump(mode="json")))
+        )
+        for file in folder.files
+    ]
+    return folder._replace(base=ensemble, files=tuple(files))
+
+
+def settings_on(file: Ablation, ensemble: Path) -> EnsembleSettings:
+    """What a file itself says on top of an ensemble, which may be another than the base that it names.
+
+    Raises UserError if it does not fit.
+    """
+    own = read_layers(file.path)[0].mapping
+    whole = merged([own, load_ensemble_settings(ensemble).model_dump(mode="json")])
+    if "fusion" in own:  # else a type with fusion settings of its own would not notice
+        whole["fusion_per_type"] = own.get("fusion_per_type", {})
+    try:
+        return EnsembleSettings.model_validate(whole)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{file.path}: does not fit on {ensemble}: {where}: {first['msg']}") from None
 
 
 def gathered(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:

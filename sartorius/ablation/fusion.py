@@ -4,12 +4,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
-from sartorius.ablation.files import Ablation, AblationFolder, shown
+from sartorius.ablation.files import Ablation, AblationFolder, settings_on, shown
 from sartorius.ablation.results import Result, Table, rows_of
 from sartorius.config import EnsembleSettings, load_ensemble_settings
-from sartorius.config.yaml_files import merged, read_layers
 from sartorius.errors import UserError
 from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report, with_settings_of
 from sartorius.tuning.images import CachedImages, Data, read_cached_images
@@ -36,17 +34,15 @@ def ablate_fusion(
     data: Data,
     budget: Budget,
     n_parts: int,
-    ensemble: Path | None = None,
     report: Report = no_report,
 ) -> Table:
     """The result of every file of the folder on the cached images.
 
     budget: what is searched for each file; what a file sets by itself is left as it is there.
     n_parts: parts that the images are split into if they are all of one fold.
-    ensemble: put the files' changes on this ensemble in place of the base that they name.
     Raises UserError for predictions that are missing, and if two files would be scored on different images or parts.
     """
-    bench = _Bench(folder, ensemble or folder.base, data, budget, n_parts)
+    bench = _Bench(folder, data, budget, n_parts)
     results = []
     for place, file in enumerate((None, *folder.files)):
         results.append(bench.result(file))
@@ -59,10 +55,10 @@ def ablate_fusion(
 class _Bench:
     """The images that all files of a folder are scored on; what is read or searched twice is kept."""
 
-    def __init__(self, folder: AblationFolder, base: Path, data: Data, budget: Budget, n_parts: int) -> None:
+    def __init__(self, folder: AblationFolder, data: Data, budget: Budget, n_parts: int) -> None:
         self._by_name = {file.name: file for file in folder.files}
-        self._base, self._data, self._budget, self._n_parts = base, data, budget, n_parts
-        self._base_settings = load_ensemble_settings(base)
+        self._base, self._data, self._budget, self._n_parts = folder.base, data, budget, n_parts
+        self._base_settings = load_ensemble_settings(folder.base)
         self._images: dict[str, CachedImages] = {}
         self._tuned: dict[str | None, CrossTuned] = {}
         self.first = self._cached(self._base_settings)
@@ -107,19 +103,9 @@ class _Bench:
         return self._tuned[name]
 
     def _settings(self, file: Ablation | None) -> EnsembleSettings:
-        """A file's own changes on top of the base, which may be another than it names."""
         if file is None:
             return self._base_settings
-        own = read_layers(file.path)[0].mapping
-        whole = merged([own, self._base_settings.model_dump(mode="json")])
-        if "fusion" in own:  # else a type with fusion settings of its own would not notice
-            whole["fusion_per_type"] = own.get("fusion_per_type", {})
-        try:
-            return EnsembleSettings.model_validate(whole)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{file.path}: does not fit on {self._base}: {where}: {first['msg']}") from None
+        return settings_on(file, self._base)
 
     def _named(self, settings_of: str) -> Ablation:
         name = Path(settings_of).stem

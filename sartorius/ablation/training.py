@@ -59,10 +59,16 @@ def steps_to_do(config: Path, training: Training) -> list[Step]:
 
 
 def ablate_training(
-    folder: AblationFolder, training: Training, n_parts: int, run: Runner, report: Report = no_report
+    folder: AblationFolder,
+    training: Training,
+    n_parts: int,
+    seed: int,
+    run: Runner,
+    report: Report = no_report,
 ) -> Table:
     """The result of every file of the folder; what is trained and predicted already is taken as it is.
 
+    n_parts, seed: parts that the images are split into if they are all of one fold, and the seed of that split.
     run: runs one command.
     Raises UserError if a run was made with another split than `folds_csv`, or a command fails.
     """
@@ -75,7 +81,7 @@ def ablate_training(
         run(step.arguments)
         _write_seconds(step.folder, step.name, time.perf_counter() - began)
         report("run", place + 1, len(pending))
-    scored = [_scored(config, training, n_parts) for config in configs]
+    scored = [_scored(config, training, n_parts, seed) for config in configs]
     first = scored[0][0]
     for config, (cached, _) in zip(configs, scored, strict=True):
         if cached.image_ids != first.image_ids:
@@ -120,15 +126,15 @@ def _write_ensemble(folder: Path, config: Path) -> None:
         )
 
 
-def _scored(config: Path, training: Training, n_parts: int) -> tuple[CachedImages, Result]:
+def _scored(config: Path, training: Training, n_parts: int, seed: int) -> tuple[CachedImages, Result]:
     folders = [run_folder(training.runs, config, fold) for fold in training.folds]
     ensemble = folders[0] / ENSEMBLE
     settings = load_ensemble_settings(ensemble)
     caches = tuple(folder / PREDICTIONS for folder in folders)
     data = Data(caches, training.data / "train.csv", training.folds_csv)
-    cached = read_cached_images(ensemble, settings, data, n_parts, seed=0)
+    cached = read_cached_images(ensemble, settings, data, n_parts, seed)
     objective = Objective(cached.images)
-    tuned = cross_tuned(objective, settings, cached.parts.of_image, Budget(("score_threshold",), 0, 0))
+    tuned = cross_tuned(objective, settings, cached.parts.of_image, Budget(("score_threshold",), 0, seed))
     seconds = float(np.sum([sum(_seconds(folder).values()) for folder in folders]))
     return cached, Result(config.stem, "", tuned.untuned, tuned.out_of_fold, seconds)
 

@@ -4,7 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +29,9 @@ TRAINING_TEXT = (
     "Each file was trained without one fold and scored on it, for folds {folds}; score thresholds were chosen out of "
     "fold, `as written` is at .5. Seconds are those of training and prediction."
 )
+
+
+RUNS = Path("runs")
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +65,7 @@ def ablate(
     fold: Annotated[
         list[int], typer.Option(help="Folds to leave out of training in turn. Default: the first.")
     ] = (),  # type: ignore[assignment]
-    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = RUNS,
     device: Device = "cpu",
     train: Annotated[
         str, typer.Option(metavar="OPTIONS", help="Passed on to `sartorius train`, for example '--gpus 1'.")
@@ -82,9 +85,20 @@ def ablate(
     Ensembles are fused from --predictions and need --truth and --folds. Models are trained, predicted and scored, and
     need --data and --folds; a run that is there is taken or gone on with.
     """
-    from sartorius.ablation.files import read_folder
+    from sartorius.ablation.files import put_on, read_folder
 
     ablations = read_folder(folder)
+    of_models = {
+        "--data": data,
+        "--fold": fold,
+        "--runs": runs != RUNS,
+        "--device": device != "cpu",
+        "--train": train,
+    }
+    of_ensembles = {"--predictions": predictions, "--truth": truth, "--on": on, "--trials": trials}
+    _refuse_given(of_models if ablations.of_ensembles else of_ensembles, ablations)
+    if on is not None:
+        ablations = put_on(ablations, on)
     if dry_run and (ablations.of_ensembles or data is None or folds is None):
         _show_changes(ablations)
         return
@@ -93,7 +107,7 @@ def ablate(
             raise UserError(
                 f"{folder}: ablations of ensembles need --predictions DIR, --truth CSV and --folds CSV"
             )
-        table = _of_fusion(ablations, tuple(predictions), truth, folds, on, (trials, parts, seed))
+        table = _of_fusion(ablations, tuple(predictions), truth, folds, (trials, parts, seed))
         text = FUSION_TEXT.format(
             sources=" and ".join(table.sources), searched=", ".join(_searched(trials)), trials=trials
         )
@@ -106,9 +120,21 @@ def ablate(
         if dry_run:
             _show_changes(ablations, training)
             return
-        table = _of_training(ablations, training, parts)
+        table = _of_training(ablations, training, parts, seed)
         text = TRAINING_TEXT.format(folds=", ".join(map(str, training.folds)))
     _tell(folder, table, text, out, as_json)
+
+
+def _refuse_given(of_the_others: Mapping[str, object], ablations: "AblationFolder") -> None:
+    """Raise UserError for options that ablations of this kind do not read."""
+    given = [name for name, value in of_the_others.items() if value]
+    if given:
+        kind = (
+            "ensembles, fused from cached predictions"
+            if ablations.of_ensembles
+            else "models, trained and predicted"
+        )
+        raise UserError(f"{', '.join(given)}: has no effect on ablations of {kind}; leave it out")
 
 
 def _of_fusion(
@@ -116,7 +142,6 @@ def _of_fusion(
     predictions: tuple[Path, ...],
     truth: Path,
     folds: Path,
-    on: Path | None,
     search: tuple[int, int, int],
 ) -> "Table":
     from sartorius.ablation.fusion import ablate_fusion
@@ -128,7 +153,7 @@ def _of_fusion(
     trials, parts, seed = search
     budget = Budget(checked_names(_searched(trials)), trials, seed)
     with shown_progress() as report:
-        return ablate_fusion(ablations, Data(predictions, truth, folds), budget, parts, on, report)
+        return ablate_fusion(ablations, Data(predictions, truth, folds), budget, parts, report)
 
 
 def _searched(trials: int) -> Sequence[str]:
@@ -138,12 +163,12 @@ def _searched(trials: int) -> Sequence[str]:
     return [name for name in SEARCHED if name != "type_rule"] if trials else ["score_threshold"]
 
 
-def _of_training(ablations: "AblationFolder", training: "Training", parts: int) -> "Table":
+def _of_training(ablations: "AblationFolder", training: "Training", parts: int, seed: int) -> "Table":
     from sartorius.ablation.training import ablate_training
     from sartorius.cli.progress import shown_progress
 
     with shown_progress() as report:
-        return ablate_training(ablations, training, parts, _run, report)
+        return ablate_training(ablations, training, parts, seed, _run, report)
 
 
 def _run(arguments: Sequence[str]) -> None:

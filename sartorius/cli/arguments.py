@@ -14,7 +14,8 @@ EnsembleFile = Annotated[
 Images = Annotated[
     Path,
     typer.Option(
-        help="A folder of images (PNG, JPG, TIFF), or the competition's folder (then its test images)."
+        help="A folder of images (PNG, JPG, TIFF), or the competition's folder: its test images, or the training images of "
+        "--fold."
     ),
 ]
 SplitName = Annotated[
@@ -25,6 +26,17 @@ Folds = Annotated[Path | None, typer.Option(help="File of `sartorius data folds`
 Fold = Annotated[int | None, typer.Option(min=0, help="Only the images of this fold of --folds.")]
 Device = Annotated[str, typer.Option(help="What torch computes on: cpu, cuda, cuda:1 …")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+
+
+def images_to_read(images: Path | None, split: SplitName) -> dict[str, Path] | None:
+    """The images of the folder by id, None without one; UserError for --split without --images."""
+    from sartorius.pipeline import choose_images
+
+    if images is None and split is not None:
+        raise UserError(
+            f"--split {split} chooses among the images of --images DIR: give both, or leave out --split"
+        )
+    return None if images is None else choose_images(images, split)
 
 
 def parsed_ids(ids: str | None) -> list[str] | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.arguments import Json, SplitName
+from sartorius.cli.arguments import Json, SplitName, images_to_read
 
 FORMATS_HELP = (
     "cells (a folder of predictions), competition (train.csv), submission, coco, coco-results, livecell, labels, "
@@ -41,10 +41,9 @@ def convert(
     """Write cells in another format, and say what that format could not keep."""
     from sartorius.formats import Known, as_format_name
     from sartorius.formats import convert as convert_cells
-    from sartorius.pipeline import choose_images
 
     source = None if read_as is None else as_format_name(read_as)
-    known = Known(None if images is None else choose_images(images, split), reference)
+    known = Known(images_to_read(images, split), reference)
     done = convert_cells(cells, out, as_format_name(to), known, source)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "format": to, **done._asdict()}))

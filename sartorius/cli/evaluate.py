@@ -56,7 +56,7 @@ def evaluate(
     ] = None,
     coco: Annotated[bool, typer.Option("--coco", help="COCO AP of masks and boxes as well.")] = False,
     max_detections: Annotated[
-        int, typer.Option(min=1, help="COCO's detections per image, the surest first.")
+        int, typer.Option(min=1, help="With --coco: detections per image, the surest first.")
     ] = 1000,
     livecell: Annotated[
         list[LivecellConvention] | None,

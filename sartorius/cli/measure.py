@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.arguments import Json, SplitName
+from sartorius.cli.arguments import Json, SplitName, images_to_read
 
 
 def register(app: typer.Typer) -> None:
@@ -41,11 +41,10 @@ def measure(
     """Measure cells: one row per cell, one per image, and the distribution of each quantity per cell type."""
     from sartorius.cli.progress import shown_progress
     from sartorius.morphometrics import require_table_suffix, write_measurements
-    from sartorius.pipeline import choose_images
     from sartorius.pipeline.measuring import measure_file
 
     require_table_suffix(out)
-    paths = None if images is None else choose_images(images, split)
+    paths = images_to_read(images, split)
     with shown_progress() as report:
         measurements = measure_file(cells, paths, um_per_px, report=report)
     tables = write_measurements(out, measurements)

@@ -41,7 +41,9 @@ def train(
     runs: Path = typer.Option(Path("runs"), help="Where run folders are made."),
     seed: int = typer.Option(0, help="Seed of everything random."),
     gpus: int = typer.Option(0, min=0, help="GPUs of this machine; 0 trains on the CPU."),
-    machines: int = typer.Option(1, min=1, help="Number of machines."),
+    machines: int = typer.Option(
+        1, min=1, help="Number of machines; torchrun tells this and the next two itself."
+    ),
     machine_rank: int = typer.Option(0, min=0, help="This machine's number, from 0."),
     dist_url: str = typer.Option("auto", help="Where the machines meet: tcp://host:port."),
     settings: list[str] = typer.Option([], "--set", help="Change a setting: key=value, any number of times."),

@@ -23,7 +23,7 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
     hypothesis: str = Field("", description="Why this file exists: what an ablation should show.")
     detectron: dict[str, Any] = Field(
         default_factory=dict,
-        description="Any other detectron2 key by its dotted name, for example MODEL.RPN.NMS_THRESH: 0.6.",
+        description="Any other key of detectron2's network and solver, for example MODEL.RPN.NMS_THRESH: 0.6.",
     )
 
     @model_validator(mode="after")

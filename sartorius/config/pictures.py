@@ -29,7 +29,7 @@ class PictureSettings(FrozenSettings):
     flips: bool = Field(True, description="Random horizontal and vertical flips in training.")
     turns: bool = Field(
         False,
-        description="Random quarter turns in training; with `flips` all eight orientations of a picture.",
+        description="Rows and columns swapped at random in training: with `flips` quarter turns, all eight orientations.",
     )
     colour_jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,

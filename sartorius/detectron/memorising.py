@@ -18,8 +18,9 @@ EVALUATIONS = 10
 
 
 def memorising_settings(settings: ModelSettings) -> ModelSettings:
-    """The settings without anything that changes pictures at random, evaluated ten times on the way."""
+    """The settings with whole images, nothing changed in them at random, evaluated ten times on the way."""
     plain = {
+        "crop_px": None,
         "flips": False,
         "turns": False,
         "scale_jitter": (1.0, 1.0),

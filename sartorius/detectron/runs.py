@@ -11,7 +11,13 @@ from sartorius.data.leakage import read_trained_on, refuse_leaks, write_trained_
 from sartorius.detectron.memorising import memorising_data, memorising_settings
 from sartorius.detectron.processes import is_first_process
 from sartorius.detectron.training_data import TrainingData, pixels_by_id, read_training_data
-from sartorius.experiment import file_sha256, open_run, run_folder, write_provenance
+from sartorius.experiment import (
+    continue_provenance,
+    file_sha256,
+    open_run,
+    run_folder,
+    write_provenance,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,7 @@ class PreparedRun(NamedTuple):
 def prepare_run(request: RunRequest) -> PreparedRun:
     """The run that was asked for, its folder marked as its own by the first process.
 
-    Raises UserError for a folder that holds another run, data that cannot be read, or validation images that are also
+    Raises UserError for a folder that holds another run, data or a seed other than those of the run to resume, data that cannot be read, or validation images that are also
     trained on, now or in the weights that are started from.
     """
     folder, settings = run_folder(request.runs_dir, request.config, request.fold), request.settings
@@ -59,6 +65,8 @@ def prepare_run(request: RunRequest) -> PreparedRun:
         folder, settings = folder.with_name(f"overfit{request.memorise}"), memorising_settings(settings)
     if is_first_process():
         open_run(folder, settings, request.resume)
+        if request.resume:
+            continue_provenance(folder, _facts(request))
     data = read_training_data(
         request.data_dirs, settings.cell_types, request.folds_csv, request.fold, request.labels
     )
@@ -66,7 +74,7 @@ def prepare_run(request: RunRequest) -> PreparedRun:
         data = memorising_data(data, request.memorise)
     else:
         _keep_leaks_out(request, folder, data)
-    if is_first_process():
+    if is_first_process() and not request.resume:
         write_provenance(folder, settings, _facts(request))
     return PreparedRun(folder, settings, data)
 

@@ -35,6 +35,24 @@ IMAGENET_MEAN_STD: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 #: Mean and standard deviation of the competition's grey images.
 DATASET_MEAN, DATASET_STD = 127.0, 15.0
+#: Keys of detectron2 that nothing here reads, or that are overwritten, and what to use in their place.
+NOT_READ: Mapping[str, str] = {
+    "CUDNN_BENCHMARK": "",
+    "DATALOADER.": "sampling, data_workers",
+    "DATASETS.": "--data, --folds",
+    "GLOBAL.": "",
+    "INPUT.": "input_scale, scale_jitter, crop_px, flips, turns",
+    "MODEL.DEVICE": "--gpus, --device",
+    "MODEL.WEIGHTS": "--weights",
+    "OUTPUT_DIR": "--runs",
+    "SEED": "--seed",
+    "SOLVER.AMP.": "precision",
+    "SOLVER.IMS_PER_BATCH": "batch_size",
+    "SOLVER.REFERENCE_WORLD_SIZE": "batch_size",
+    "TEST.": "detections_per_image, evaluation_period, the views of an ensemble",
+    "VERSION": "",
+    "VIS_PERIOD": "",
+}
 #: Factor on a box loss that is one minus an IoU; source: mmdetection's GIoU configurations.
 IOU_LOSS_WEIGHT = 10.0
 
@@ -43,7 +61,7 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     """The detectron2 configuration of a model: architecture, solver and inference; frozen.
 
     device: "cpu", "cuda" or "cuda:1".
-    Raises UserError naming the nearest key when `settings.detectron` has one that detectron2 does not know.
+    Raises UserError when `settings.detectron` has a key that detectron2 does not know, or that nothing reads here.
     """
     cfg = get_cfg()
     add_backbone_keys(cfg)
@@ -161,6 +179,10 @@ def _set_key(cfg: CfgNode, key: str, value: Any) -> None:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"detectron: detectron2 has no setting {key!r}{hint}")
+    for unread, instead in NOT_READ.items():
+        if key == unread or (unread.endswith(".") and key.startswith(unread)):
+            hint = f"; use {instead}" if instead else ""
+            raise UserError(f"detectron: {key} has no effect here{hint}")
     try:
         cfg.merge_from_list([key, value])
     except (ValueError, AssertionError) as error:

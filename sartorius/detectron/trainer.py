@@ -51,7 +51,8 @@ def train(
     initial_weights: a file, "random" for none, or None for the backbone's ImageNet weights from the model zoo.
     resume: go on from the folder's last checkpoint instead of starting anew.
     The folder gets checkpoints, `metrics.json`, `metrics.csv`, `curves.png`, TensorBoard events, `log.txt`, the best
-    checkpoint by validation metric (the last one without validation images) and its export.
+    checkpoint by validation metric and its export; without validation images the mean of the last checkpoints
+    (`swa_checkpoints`) or the last one.
     Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
     if not data.training:

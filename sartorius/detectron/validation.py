@@ -17,10 +17,7 @@ from sartorius.postprocess import clean
 
 
 class Judge:
-    """Scores a model and remembers, in the run folder's `best.json`, which score was best.
-
-    patience: evaluations without a better score after which training should stop; 0 never stops it.
-    """
+    """Scores a model and remembers, in the run folder's `best.json`, which score was best."""
 
     def __init__(self, settings: ModelSettings, data: TrainingData, folder: Path) -> None:
         self._settings = settings

@@ -138,7 +138,7 @@ def _checkpoint_in(path: Path) -> Path:
         found = [path / name for name in _EXPORTED if (path / name).is_file()]
         if not found:
             raise UserError(
-                f"{path}: expected model_best.pth or model_final.pth of a finished training in this folder"
+                f"{path}: expected {', '.join(_EXPORTED[:-1])} or {_EXPORTED[-1]} of a finished training in this folder"
             )
         return found[0]
     if not path.is_file():

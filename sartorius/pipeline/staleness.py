@@ -12,8 +12,8 @@ from sartorius.pipeline.predictor import Predictor
 
 #: Model settings that say what trained weights find in an image.
 INFERENCE_KEYS = (
-    "box_nms_iou", "cell_types", "detections_per_image", "detectron", "input_scale", "min_score", "normalisation",
-    "proposals_after_nms", "proposals_before_nms",
+    "anchor_ratios", "anchor_sizes_px", "box_nms_iou", "cell_types", "detections_per_image", "detectron", "first_stride",
+    "input_scale", "mask_grid_px", "min_score", "normalisation", "proposals_after_nms", "proposals_before_nms",
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def stale_reasons(settings: EnsembleSettings, models: Mapping[str, SourceModel])
         reasons += [
             f"{name} has {key} {model.inference.get(key)!r} now, searched with {tuned.inference[0].get(key)!r}"
             for key in INFERENCE_KEYS
-            if all(model.inference.get(key) != inference.get(key) for inference in tuned.inference)
+            if all(key in then and model.inference.get(key) != then[key] for then in tuned.inference)
         ]
     if settings.tuned.settings_sha256 != fusing_sha256(settings):
         reasons.append("fusion, clean-up or weights of votes were changed by hand since")

@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.errors import UserError
-from sartorius.experiment import file_sha256
+from sartorius.experiment import PROVENANCE, file_sha256
 from sartorius.pipeline.staleness import SourceModel
-
-PROVENANCE = "provenance.json"
 
 
 class TrainedOn(NamedTuple):

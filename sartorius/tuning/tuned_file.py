@@ -62,7 +62,7 @@ def tune(
     cached = read_cached_images(ensemble, start, data, n_parts, budget.seed)
     objective = Objective(cached.images)
     result = cross_tuned(objective, start, cached.parts.of_image, budget, report)
-    record = _record(ensemble, start, data, cached, budget, result, command)
+    record = _record(ensemble, data, cached, budget, result, command)
     measured_on = f"{len(cached.images)} images the settings were searched on, by {command}"
     gains = measured_gains(cached.images, result.settings, result.in_fold, measured_on)
     settings = result.settings if gains is None else result.settings.model_copy(update={"gains": gains})
@@ -105,7 +105,6 @@ def score_of(image_scores: Floats, types: Collection[str]) -> TunedScore:
 
 def _record(
     ensemble: Path,
-    start: EnsembleSettings,
     data: Data,
     cached: CachedImages,
     budget: Budget,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_line import run
 
-from sartorius.ablation.files import read_folder
+from sartorius.ablation.files import put_on, read_folder
 from sartorius.ablation.fusion import ablate_fusion
 from sartorius.errors import UserError
 from sartorius.metrics.bootstrap import paired_difference
@@ -108,14 +108,28 @@ def test_a_file_that_needs_predictions_that_are_not_there_says_so(folder, data):
         extra.unlink()
 
 
-def test_changes_that_do_not_fit_on_another_ensemble_are_refused(scene, folder, data):
+def test_changes_that_do_not_fit_on_another_ensemble_are_refused(scene):
     other = scene.folder / "other.yaml"
     other.write_text("base: ensemble.yaml\nfusion: {method: nms}\n")
     only = scene.folder / "only"
     only.mkdir()
     (only / "keep.yaml").write_text("base: ../ensemble.yaml\nfusion: {second_of_source: drop}\n")
     with pytest.raises(UserError, match="does not fit on"):
-        ablate_fusion(read_folder(only), data, THRESHOLDS, 5, ensemble=other)
+        put_on(read_folder(only), other)
+
+
+def test_changes_on_another_ensemble_are_told_against_that_one(monkeypatch, capsys, scene, folder):
+    other = scene.folder / "other_threshold.yaml"
+    other.write_text("base: ensemble.yaml\npostprocess: {score_threshold: 0.35}\n")
+    (file,) = (one for one in put_on(read_folder(folder), other).files if one.name == "fixed")
+    assert file.changes["postprocess.score_threshold"][0] == 0.35
+    assert run(monkeypatch, "ablate", folder, "--on", other, "--dry-run") == 0
+    assert "fixed: postprocess.score_threshold: 0.35 → " in capsys.readouterr().out
+
+
+def test_options_of_training_are_refused(monkeypatch, capsys, folder):
+    assert run(monkeypatch, "ablate", folder, "--fold", 0, "--device", "cuda") == 2
+    assert "--fold, --device: has no effect on ablations of ensembles" in capsys.readouterr().err
 
 
 def test_the_command_writes_the_table_between_its_markers(monkeypatch, capsys, scene, folder, tmp_path):

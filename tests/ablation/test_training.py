@@ -59,7 +59,7 @@ def setting(scene, tmp_path) -> SimpleNamespace:
 
 
 def test_every_file_and_the_base_are_trained_and_predicted_for_each_fold(setting):
-    table = ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+    table = ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
     assert [command[0] for command in setting.ran] == ["train", "predict"] * 4
     assert setting.ran[0][-4:] == ("--runs", str(setting.runs), "--gpus", "1")
     assert [row.name for row in table.rows] == ["base", "four"]
@@ -69,9 +69,9 @@ def test_every_file_and_the_base_are_trained_and_predicted_for_each_fold(setting
 
 
 def test_what_is_done_is_not_done_again(setting):
-    first = ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+    first = ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
     setting.ran.clear()
-    assert ablate_training(read_folder(setting.folder), setting.training, 5, setting.run) == first
+    assert ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run) == first
     assert setting.ran == []
     assert steps_to_do(setting.folder / "four.yaml", setting.training) == []
 
@@ -90,11 +90,11 @@ def test_a_run_that_was_interrupted_goes_on(setting):
 
 
 def test_runs_with_different_splits_are_refused(setting):
-    ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+    ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
     path = setting.runs / "four" / "fold0" / "provenance.json"
     path.write_text(json.dumps({"fold": 0, "folds_sha256": "0" * 64}))
     with pytest.raises(UserError, match="another file of folds"):
-        ablate_training(read_folder(setting.folder), setting.training, 5, setting.run)
+        ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
 
 
 def test_a_step_that_fails_ends_the_whole(setting):
@@ -102,7 +102,7 @@ def test_a_step_that_fails_ends_the_whole(setting):
         raise UserError("no memory")
 
     with pytest.raises(UserError, match="no memory"):
-        ablate_training(read_folder(setting.folder), setting.training, 5, fails)
+        ablate_training(read_folder(setting.folder), setting.training, 5, 0, fails)
     assert not list(setting.runs.rglob("seconds.json"))
 
 
@@ -127,3 +127,8 @@ def test_a_dry_run_without_data_shows_the_changes_alone(monkeypatch, capsys, set
 def test_missing_options_are_told_in_one_line(monkeypatch, capsys, setting):
     assert run_command(monkeypatch, "ablate", setting.folder) == 2
     assert "need --data DIR and --folds CSV" in capsys.readouterr().err
+
+
+def test_options_of_ensembles_are_refused(monkeypatch, capsys, setting):
+    assert run_command(monkeypatch, "ablate", setting.folder, "--trials", 3, "--truth", "train.csv") == 2
+    assert "--truth, --trials: has no effect on ablations of models" in capsys.readouterr().err

@@ -48,6 +48,7 @@ def test_the_result_as_json(monkeypatch, capsys, tmp_path, coco):
         (["{0}/cells.json", "--to", "cocos", "--out", "{0}/x.json"], "did you mean coco?"),
         (["{0}/cells.json", "--to", "coco", "--from", "qupath", "--out", "{0}/x.json"], "'qupath' is no known format"),
         (["{0}/cells.json", "--to", "coco", "--out", "{0}/x.csv"], "expected the name of a .json file"),
+        (["{0}/cells.json", "--to", "coco", "--out", "{0}/x.json", "--split", "train"], "--images DIR: give both"),
         (["{0}/nowhere", "--to", "coco", "--out", "{0}/x.json"], "no such file or folder of cells"),
         (["{0}/cells.json", "--to", "yolo", "--out", "{0}"], "expected a new or empty folder"),
         (["{0}/cells.json", "--from", "submission", "--to", "coco", "--out", "{0}/x.json"], "--images DIR"),

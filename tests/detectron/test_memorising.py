@@ -27,10 +27,10 @@ def test_the_images_to_learn_by_heart_are_of_all_types_and_validated_on(tmp_path
 
 def test_nothing_changes_the_pictures_that_are_to_be_learned_by_heart() -> None:
     settings = memorising_settings(
-        TINY.model_copy(update={"turns": True, "elastic_px": 2.0, "iterations": 50})
+        TINY.model_copy(update={"turns": True, "elastic_px": 2.0, "crop_px": 64, "iterations": 50})
     )
     assert (settings.flips, settings.turns, settings.elastic_px) == (False, False, 0.0)
-    assert settings.scale_jitter == (1.0, 1.0)
+    assert (settings.scale_jitter, settings.crop_px) == ((1.0, 1.0), None)
     assert settings.evaluation_period == 5
 
 

@@ -81,6 +81,19 @@ def test_a_detectron2_key_that_does_not_exist_is_refused_with_the_nearest() -> N
         detectron_config(ModelSettings(detectron={"MODEL.RPN.NMS_TRESH": 0.6}), "cpu")
 
 
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("SOLVER.IMS_PER_BATCH", "; use batch_size"),
+        ("INPUT.MIN_SIZE_TEST", "; use input_scale"),
+        ("VIS_PERIOD", "$"),
+    ],
+)
+def test_a_detectron2_key_that_nothing_reads_is_refused(key: str, instead: str) -> None:
+    with pytest.raises(UserError, match=rf"{key} has no effect here{instead}"):
+        detectron_config(ModelSettings(detectron={key: 4}), "cpu")
+
+
 def test_a_detectron2_value_of_another_type_is_refused() -> None:
     with pytest.raises(UserError, match=r"MODEL\.RPN\.NMS_THRESH"):
         detectron_config(ModelSettings(detectron={"MODEL.RPN.NMS_THRESH": [1, 2]}), "cpu")

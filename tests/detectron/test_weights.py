@@ -50,7 +50,7 @@ def test_the_best_checkpoint_of_a_run_is_exported(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"expected model_best\.pth or model_final\.pth"):
+    with pytest.raises(UserError, match=r"expected model_best\.pth, model_swa\.pth or model_final\.pth of"):
         export(tmp_path, tmp_path / "out.safetensors", "float16")
     assert list(tmp_path.iterdir()) == []
 
