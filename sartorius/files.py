@@ -3,7 +3,7 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,6 +47,19 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
+
+
+def refuse_foreign(folder: Path, is_ours: Callable[[Path], bool], what: str) -> None:
+    """Raise UserError unless the folder may be replaced: new, empty, or an earlier result of the same kind.
+
+    is_ours: tells whether a folder is one; what: such a result in words, for the message.
+    """
+    if folder.is_file() or folder.is_mount():
+        raise UserError(
+            f"{folder}: expected the name of a folder to write; choose a folder inside or beside it"
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
+        raise UserError(f"{folder}: holds something that is no {what}; choose another folder")
 
 
 def _temporary(path: Path) -> Path:

@@ -12,9 +12,8 @@ from sartorius.bundle.kernels import Naming, dataset_metadata, write_kernels
 from sartorius.bundle.target import Target
 from sartorius.bundle.wheels import wheel_for
 from sartorius.checkout import checkout_file
-from sartorius.errors import UserError
 from sartorius.experiment import file_sha256
-from sartorius.files import replaced_folder
+from sartorius.files import refuse_foreign, replaced_folder
 
 MANIFEST, DATASET_METADATA, KERNELS = "sartorius-manifest.json", "dataset-metadata.json", "kernels"
 #: Raised when the kernels' scripts need another layout of the bundle.
@@ -50,7 +49,7 @@ def write_bundle(
     Raises UserError if the ensemble's files are missing or wrong, a package does not fit the target or cannot be
     fetched, or `out_dir` holds something else.
     """
-    _refuse_foreign(out_dir)
+    refuse_foreign(out_dir, lambda folder: (folder / MANIFEST).is_file(), "bundle")
     closure = needed(target)
     pins = checkout_file("constraints.txt").read_text(encoding="utf-8")
     with replaced_folder(out_dir) as folder:
@@ -85,13 +84,3 @@ def _manifest(folder: Path, names: list[str], closure: Closure, wheels: list[str
         "sha256": {name: file_sha256(folder / name) for name in names},
     }
     return json.dumps(content, indent=2) + "\n"
-
-
-def _refuse_foreign(out_dir: Path) -> None:
-    """Raise UserError unless the folder may be replaced: new, empty, or an earlier bundle."""
-    if out_dir.is_file() or out_dir.is_mount():
-        raise UserError(
-            f"{out_dir}: expected the name of a folder to write; choose a folder inside or beside it"
-        )
-    if out_dir.is_dir() and any(out_dir.iterdir()) and not (out_dir / MANIFEST).is_file():
-        raise UserError(f"{out_dir}: holds something that is no bundle; choose another folder")

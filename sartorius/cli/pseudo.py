@@ -1,13 +1,19 @@
 """`sartorius data pseudo`: pseudo labels for self-training."""
 
 import json
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sartorius.cli.arguments import Json
 from sartorius.errors import UserError
+
+if TYPE_CHECKING:
+    from sartorius.cells import Cells
+    from sartorius.data.pseudo_labels import PseudoSettings
 
 
 def register(data: typer.Typer) -> None:
@@ -46,24 +52,27 @@ def pseudo(
         annotated_twins,
         choose_pseudo_labels,
         counts_by_type,
+        surest_of_each_type,
         write_pseudo_data,
     )
     from sartorius.pipeline import choose_images
 
-    thresholds = per_type("--min-score", min_score), per_type("--min-confidence", min_confidence)
-    most = {name: int(value) for name, value in per_type("--most-images", most_images).items()}
+    settings = settings_of(
+        {"min_score": min_score, "min_confidence": min_confidence, "most_images": most_images}
+    )
     files = choose_images(images)
     found = read_prediction_folder(fused)
-    labels = choose_pseudo_labels(found, *thresholds, most)
+    refuse_unknown_types(settings, found)
+    labels = choose_pseudo_labels(found, settings.min_score, settings.min_confidence)
     twins: set[str] = set()
     if annotated is not None:
         chosen = {name: files[name] for name in labels if name in files}
         twins = annotated_twins(chosen, list_images(image_folder(annotated, "train")))
-        labels = {name: label for name, label in labels.items() if name not in twins}
+    labels = surest_of_each_type(
+        {name: label for name, label in labels.items() if name not in twins}, settings.most_images
+    )
     facts = {
-        "min_score": thresholds[0],
-        "min_confidence": thresholds[1],
-        "most_images": most,
+        **settings.model_dump(),
         "predictions": read_manifest(fused).model_dump(mode="json"),
         "left_out_as_annotated": sorted(twins),
     }
@@ -81,15 +90,58 @@ def pseudo(
     )
 
 
+def settings_of(texts: Mapping[str, str]) -> "PseudoSettings":
+    """The settings that the options say, by name; raises UserError naming the options that are wrong."""
+    from pydantic import ValidationError
+
+    from sartorius.config.explaining import explained
+    from sartorius.config.yaml_files import Layer, merged
+    from sartorius.data.pseudo_labels import PseudoSettings
+
+    layers = [
+        Layer(f"{option_of(name)} {text}", Path(), {name: per_type(option_of(name), text)})
+        for name, text in texts.items()
+    ]
+    mapping = merged([layer.mapping for layer in layers])
+    try:
+        return PseudoSettings.model_validate(mapping)
+    except ValidationError as error:
+        raise UserError(explained(error, PseudoSettings, layers, mapping)) from None
+
+
+def option_of(name: str) -> str:
+    """The option that gives this setting."""
+    return f"--{name.replace('_', '-')}"
+
+
 def per_type(option: str, text: str) -> dict[str, float]:
     """The numbers of "0.5" or "shsy5y=0.4,default=0.6" by cell type; raises UserError naming the option."""
     values: dict[str, float] = {}
     for entry in text.split(","):
         name, _, number = entry.rpartition("=")
+        name = name.strip() or "default"
+        if name in values:
+            raise UserError(f"{option} {text}: `{name}` is written twice")
         try:
-            values[name.strip() or "default"] = float(number)
+            values[name] = float(number)
         except ValueError:
             raise UserError(
                 f"{option} {text}: expected a number, or one per cell type like shsy5y=0.4,default=0.6"
             ) from None
     return values
+
+
+def refuse_unknown_types(settings: "PseudoSettings", found: "Mapping[str, Cells]") -> None:
+    """Raise UserError if a setting names a type that is neither the competition's nor one of the cells found."""
+    from sartorius.cells import CELL_TYPES
+
+    others = {name for cells in found.values() for name in cells.cell_types.tolist()} - set(CELL_TYPES)
+    known = [*CELL_TYPES, *sorted(others), "default"]
+    for setting, values in settings:
+        for name in values if isinstance(values, dict) else ():
+            if name not in known:
+                near = get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise UserError(
+                    f"{option_of(setting)}: unknown cell type {name!r}, expected {', '.join(known)}{hint}"
+                )

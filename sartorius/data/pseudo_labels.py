@@ -6,19 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from sartorius.cells import Cells
 from sartorius.config.per_type import FractionPerType, PixelsPerType, value_for
+from sartorius.config.reading import FrozenSettings
 from sartorius.data.competition import TRUTH_COLUMNS
 from sartorius.data.leakage import leaks
 from sartorius.errors import UserError
-from sartorius.files import atomic_path, replaced_folder
+from sartorius.files import atomic_path, refuse_foreign, replaced_folder
 from sartorius.postprocess import sure_enough, voted_type
 from sartorius.rle import kaggles_from_cocos
 
 #: Lies beside the `train.csv` of pseudo labels and says how they were made.
 PSEUDO_JSON = "pseudo.json"
+
+
+class PseudoSettings(FrozenSettings):
+    """What is sure enough to be a label, each one for all cell types or one for each."""
+
+    min_score: FractionPerType = Field(description="Cells with a lower score are left out.")
+    min_confidence: FractionPerType = Field(
+        description="Images whose other cells have a lower mean score are left out."
+    )
+    most_images: PixelsPerType = Field(description="Images kept of each type, the surest first.")
 
 
 class PseudoLabel(NamedTuple):
@@ -30,16 +43,13 @@ class PseudoLabel(NamedTuple):
 
 
 def choose_pseudo_labels(
-    found: Mapping[str, Cells],
-    min_score: FractionPerType,
-    min_confidence: FractionPerType,
-    most_images: PixelsPerType,
+    found: Mapping[str, Cells], min_score: FractionPerType, min_confidence: FractionPerType
 ) -> dict[str, PseudoLabel]:
-    """The images that are labelled surely enough, by id, at most so many of each type: the surest ones.
+    """The images that are labelled surely enough, by id.
 
     found: fused and cleaned cells of each image. An image's type is the voted one of its cells.
     min_score: cells below it are left out. min_confidence: images whose other cells have a lower mean score are left
-    out, and images without any. most_images: images kept per type. Ties go to the lower id.
+    out, and images without any. Both are compared as float32, which scores are: 0.7 reaches 0.7.
     """
     labels: dict[str, PseudoLabel] = {}
     for image_id, cells in found.items():
@@ -47,9 +57,16 @@ def choose_pseudo_labels(
         cell_type = voted_type(believed)
         if cell_type is None:
             continue
-        confidence = float(believed.scores.mean())
-        if confidence >= value_for(min_confidence, cell_type):
+        confidence = float(believed.scores.mean(dtype=np.float64))
+        if np.float32(confidence) >= np.float32(value_for(min_confidence, cell_type)):
             labels[image_id] = PseudoLabel(believed, cell_type, confidence)
+    return dict(sorted(labels.items()))
+
+
+def surest_of_each_type(
+    labels: Mapping[str, PseudoLabel], most_images: PixelsPerType
+) -> dict[str, PseudoLabel]:
+    """At most so many images of each type, by id: the surest ones. Ties go to the lower id."""
     kept: dict[str, PseudoLabel] = {}
     for cell_type in sorted({label.cell_type for label in labels.values()}):
         own = [(-label.confidence, name) for name, label in labels.items() if label.cell_type == cell_type]
@@ -68,8 +85,10 @@ def write_pseudo_data(
     """Write a data set in the competition's layout, which `sartorius train --also` takes, whole or not at all.
 
     images: the image files by id. facts: what `pseudo.json` says besides counts and confidences.
-    Raises UserError if no image is left or a labelled image has no file.
+    out: new, empty, or earlier pseudo labels, which are replaced once everything is done.
+    Raises UserError if no image is left, a labelled image has no file, or `out` holds something else.
     """
+    refuse_foreign(out, lambda folder: (folder / PSEUDO_JSON).is_file(), "data set of pseudo labels")
     if not labels:
         raise UserError(f"{out}: no image is labelled surely enough; lower --min-score or --min-confidence")
     absent = sorted(labels.keys() - images.keys())

@@ -26,7 +26,7 @@ from sartorius.data.predictions import (
     write_manifest,
 )
 from sartorius.errors import UserError
-from sartorius.files import replaced_folder
+from sartorius.files import refuse_foreign, replaced_folder
 from sartorius.fusion import Explanation, explain, fuse
 from sartorius.pipeline.predicting import Report, no_report
 from sartorius.postprocess import clean, type_of_scores
@@ -137,7 +137,7 @@ def fuse_predictions(
     something else.
     """
     chosen = predicted_images(settings, cache_root, image_ids)
-    _refuse_foreign(out_dir)
+    refuse_foreign(out_dir, _is_fused, "fused result")
     with replaced_folder(out_dir) as folder:
         write_manifest(folder, _manifest(settings))
         work = partial(_fuse_one, settings=settings, cache_root=cache_root, folder=folder)
@@ -179,13 +179,5 @@ def _manifest(settings: EnsembleSettings) -> PredictionManifest:
     )
 
 
-def _refuse_foreign(out_dir: Path) -> None:
-    """Raise UserError unless the folder may be replaced: new, empty, or a fused result."""
-    if out_dir.is_file() or out_dir.is_mount():
-        raise UserError(
-            f"{out_dir}: expected the name of a folder to write; choose a folder inside or beside it"
-        )
-    if out_dir.is_dir() and any(out_dir.iterdir()):
-        fused = (out_dir / MANIFEST).is_file() and read_manifest(out_dir).source == FUSED
-        if not fused:
-            raise UserError(f"{out_dir}: holds something that is no fused result; choose another folder")
+def _is_fused(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file() and read_manifest(folder).source == FUSED

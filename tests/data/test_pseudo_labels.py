@@ -10,7 +10,7 @@ from sartorius.cells import Cells
 from sartorius.cli import main
 from sartorius.data.competition import read_truth
 from sartorius.data.predictions import PredictionManifest, prediction_path, write_cells, write_manifest
-from sartorius.data.pseudo_labels import choose_pseudo_labels
+from sartorius.data.pseudo_labels import choose_pseudo_labels, surest_of_each_type
 from sartorius.errors import UserError
 from sartorius.rle import coco_from_dense
 
@@ -34,11 +34,13 @@ def found(image_id: str, scores: list[float], cell_type: str = "cort") -> Cells:
 
 def chosen(images: list[Cells], **changes: object) -> list[str]:
     settings = {"min_score": 0.5, "min_confidence": 0.7, "most_images": 9} | changes
-    return list(choose_pseudo_labels({cells.image_id: cells for cells in images}, **settings))
+    most_images = settings.pop("most_images")
+    labels = choose_pseudo_labels({cells.image_id: cells for cells in images}, **settings)
+    return list(surest_of_each_type(labels, most_images))
 
 
 def test_cells_below_the_score_are_left_out_before_the_image_is_judged() -> None:
-    labels = choose_pseudo_labels({"a": found("a", [0.9, 0.8, 0.2])}, 0.5, 0.7, 9)
+    labels = choose_pseudo_labels({"a": found("a", [0.9, 0.8, 0.2])}, 0.5, 0.7)
     assert len(labels["a"].cells) == 2
     assert labels["a"].confidence == pytest.approx(0.85)
 
@@ -52,6 +54,15 @@ def test_each_type_has_its_own_bar_and_its_own_cap_and_the_surest_stay() -> None
     bars = {"shsy5y": 0.5, "default": 0.7}
     assert chosen(images, min_confidence=bars, most_images={"cort": 2, "default": 1}) == ["b", "c", "s"]
     assert chosen(images, most_images=0) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_an_image_whose_scores_are_all_the_bar_reaches_it(count: int) -> None:
+    assert chosen([found("a", [0.7] * count)], min_confidence=0.7) == ["a"]
+
+
+def test_the_mean_of_scores_just_below_the_bar_does_not_reach_it() -> None:
+    assert chosen([found("a", [0.7, 0.6999])], min_confidence=0.7) == []
 
 
 @pytest.fixture
@@ -91,10 +102,64 @@ def test_pseudo_labels_are_a_data_set_without_images_that_are_annotated_under_an
     assert json.loads((out / "pseudo.json").read_text())["left_out_as_annotated"] == ["b"]
 
 
+def test_annotated_images_do_not_use_up_the_cap_of_their_type(
+    unlabelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surest_but_annotated = found("b", [1.0, 1.0])
+    write_cells(prediction_path(unlabelled / "fused", "b"), surest_but_annotated)
+    out = unlabelled / "out"
+    arguments = (unlabelled / "fused", "--images", unlabelled / "images", "--out", out)
+    assert run(monkeypatch, *arguments, "--annotated", unlabelled / "data", "--most-images", 2) == 0
+    assert list(read_truth(out / "train.csv")) == ["a", "c"]
+
+
+def test_an_earlier_result_is_replaced_and_any_other_folder_stays_as_it_is(
+    unlabelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (unlabelled / "fused", "--images", unlabelled / "images", "--out")
+    out, data, file = unlabelled / "out", unlabelled / "data", unlabelled / "notes.txt"
+    out.mkdir()
+    file.touch()
+    assert run(monkeypatch, *arguments, out) == 0
+    assert run(monkeypatch, *arguments, out, "--most-images", 1) == 0
+    assert [path.name for path in (out / "train").iterdir()] == ["a.png"]
+    assert run(monkeypatch, *arguments, data) == 2
+    assert f"{data}: holds something that is no data set of pseudo labels" in capsys.readouterr().err
+    assert (data / "train" / "known.png").is_file()
+    assert run(monkeypatch, *arguments, file) == 2
+    assert f"{file}: expected the name of a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--min-score", "high"], "--min-score high: expected a number"),
+        (["--min-score", "0.5,0.6"], "--min-score 0.5,0.6: `default` is written twice"),
+        (
+            ["--min-score", "cort=nan"],
+            "--min-score cort=nan: `min_score.cort`: expected a finite number, got nan",
+        ),
+        (
+            ["--min-confidence", "7"],
+            "--min-confidence 7: `min_confidence.default`: expected at most 1.0, got 7.0",
+        ),
+        (["--most-images", "-1"], "--most-images -1: `most_images.default`: expected at least 0, got -1.0"),
+        (
+            ["--most-images", "inf"],
+            "--most-images inf: `most_images.default`: expected a finite number, got inf",
+        ),
+        (
+            ["--most-images", "1.5"],
+            "--most-images 1.5: `most_images.default`: expected a whole number, got 1.5",
+        ),
+        (
+            ["--min-score", "shsy=0.4,default=0.5"],
+            "'shsy', expected shsy5y, astro, cort, default; did you mean shsy5y?\n",
+        ),
+        (
+            ["--most-images", "neurite=4,default=5"],
+            "--most-images: unknown cell type 'neurite', expected shsy5y, astro, cort, default\n",
+        ),
         (["--min-confidence", "0.95"], "no image is labelled surely enough"),
         (["--min-confidence", "astro=0.5"], "no value for cell type 'cort'"),
     ],
