@@ -28,26 +28,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAIN = "DefaultPredictor"
 
 
-def weights_of(path: Path) -> dict[str, Any]:
-    """The tensors of a .safetensors file, or of a training checkpoint with its averaged weights."""
-    import torch
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        return {name: tensor.float() for name, tensor in load_file(path).items()}
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded["model"] | loaded.get("average", {}).get("parameters", {})
-
-
 def our_engine(settings: ModelSettings, weights: Path, images: list[Path]) -> Any:
     """Our predictor: an image file to cells."""
     from detectron2.modeling import build_model
 
     from sartorius.detectron.predictor import Predictor
     from sartorius.detectron.settings import detectron_config
+    from sartorius.detectron.weights import load_trained
 
     model = build_model(detectron_config(settings, "cpu")).eval()
-    model.load_state_dict(weights_of(weights))
+    load_trained(model, weights)
     predictor = Predictor(model, settings)
     return lambda job: predictor(read_image(images[job]), images[job].stem, ViewSettings())
 
@@ -56,7 +46,7 @@ def plain_engine(settings: ModelSettings, weights: Path, images: list[Path]) -> 
     """detectron2's predictor: an image file to N × H × W masks, which `cells_of_plain` turns to cells untimed."""
     from plain_detectron import plain_predictor
 
-    predictor = plain_predictor(settings, weights_of(weights), read_image(images[0]).shape[0])
+    predictor = plain_predictor(settings, weights, read_image(images[0]).shape[0])
 
     def predict(job: int) -> Any:
         found = predictor(cv2.imread(str(images[job])))["instances"]

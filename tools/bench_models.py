@@ -36,7 +36,7 @@ class EngineProcess:
         self._process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
         self._process.start()
         self._pipe = here
-        self.idle_mb = float(here.recv())
+        here.recv()  # it is ready
 
     def run(self, job: int) -> Answer:
         """Do one job."""

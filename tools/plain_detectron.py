@@ -8,13 +8,14 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, build_detection_train_loader, transforms
 from detectron2.engine import DefaultPredictor, DefaultTrainer
 from detectron2.layers import Conv2d
-from torch import Tensor, nn
+from torch import nn
 
 from sartorius.config import ModelSettings
 from sartorius.data.competition import read_truth
 from sartorius.data.dataset_dicts import dataset_dicts
 from sartorius.detectron.convolution import QuickConv2d
 from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.weights import load_trained
 
 
 def plain_config(settings: ModelSettings, height_px: int) -> CfgNode:
@@ -33,12 +34,10 @@ def plain_config(settings: ModelSettings, height_px: int) -> CfgNode:
     return cfg
 
 
-def plain_predictor(
-    settings: ModelSettings, weights: Mapping[str, Tensor], height_px: int
-) -> DefaultPredictor:
+def plain_predictor(settings: ModelSettings, weights: Path, height_px: int) -> DefaultPredictor:
     """detectron2's `DefaultPredictor` with these weights."""
     predictor = DefaultPredictor(plain_config(settings, height_px))
-    predictor.model.load_state_dict(dict(weights))
+    load_trained(predictor.model, weights)
     part_norms(predictor.model)
     return predictor
 

@@ -57,6 +57,7 @@ def train(
     from sartorius.detectron.runs import RunRequest, prepare_run
     from sartorius.detectron.trainer import train as train_model
 
+    place = Machines(gpus, machines, machine_rank, dist_url)
     run = prepare_run(
         RunRequest(
             config=config,
@@ -70,15 +71,15 @@ def train(
             runs_dir=runs,
             resume=resume,
             seed=seed,
+            machine_rank=machine_rank,
             command=shlex.join(["sartorius", *sys.argv[1:]]),
         )
     )
     images = len(run.data.training)
-    if is_first_process():
+    if is_first_process(machine_rank):
         typer.echo(f"{images} images to train on, {len(run.data.validation)} to validate on -> {run.folder}")
-    place = Machines(gpus, machines, machine_rank, dist_url)
     exported = train_model(run.settings, run.data, run.folder, weights, place, seed, resume)
-    if is_first_process():
+    if is_first_process(machine_rank):
         typer.echo(f"weights: {exported}")
         if overfit is not None:
             _say_whether_memorised(run.folder, images)

@@ -1,14 +1,12 @@
 """Averages of a model's weights over training, which generalise better than the last step's: EMA and SWA."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from detectron2.engine import HookBase
 from torch import Tensor, nn
-
-from sartorius.errors import UserError
 
 
 class WeightAverage:
@@ -69,23 +67,22 @@ class AverageHook(HookBase):
         self._average.update()
 
 
-def average_last_checkpoints(folder: Path, count: int) -> dict[str, Tensor]:
-    """The mean of the weights of a run's last `count` periodic checkpoints (stochastic weight averaging).
+def last_checkpoints(folder: Path, count: int) -> list[Path]:
+    """A run's last `count` periodic checkpoints, fewer if it has written fewer."""
+    return sorted(folder.glob("model_[0-9]*.pth"))[-count:]
 
-    Raises UserError when the run has kept fewer checkpoints.
+
+def average_of(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of the weights of checkpoints (stochastic weight averaging).
+
     Source: Izmailov et al. 2018. Frozen and group normalisation, which our models have, need no new statistics.
     """
-    paths = sorted(folder.glob("model_[0-9]*.pth"))[-count:]
-    if len(paths) < count:
-        raise UserError(
-            f"{folder}: swa_checkpoints asks for the mean of {count} checkpoints, the run has {len(paths)}; "
-            "lower swa_checkpoints or checkpoint_period"
-        )
     total: dict[str, Tensor] = {}
-    for path in paths:
+    for path in checkpoints:
         for name, tensor in torch.load(path, map_location="cpu", weights_only=True)["model"].items():
             value = tensor.double() if tensor.is_floating_point() else tensor
             total[name] = total[name] + value if name in total and tensor.is_floating_point() else value
     return {
-        name: (value / count).float() if value.is_floating_point() else value for name, value in total.items()
+        name: (value / len(checkpoints)).float() if value.is_floating_point() else value
+        for name, value in total.items()
     }

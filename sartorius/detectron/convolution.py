@@ -73,7 +73,6 @@ class WinogradConvolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x: (N, C, H, W). weight: (K, C, 3, 3). bias: (K,) or None. Returns (N, K, H, W)."""
         ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
         return _nnpack(x, weight, bias)
 
     @staticmethod

@@ -15,7 +15,7 @@ VALIDATION = "validation/"
 class LossTable(HookBase):
     """Writes the losses, rate and scores of each step, unsmoothed; a resumed run goes on in the same table.
 
-    period: steps between writes, those between checkpoints: rows after the last checkpoint come again on resume.
+    period: steps between writes, those between checkpoints; evaluations are written at once. Rows after the last checkpoint come again on resume.
     """
 
     def __init__(self, folder: Path, period: int) -> None:
@@ -34,7 +34,8 @@ class LossTable(HookBase):
     def after_step(self) -> None:
         """Called by the trainer."""
         self._rows.append({"iteration": self.trainer.iter + 1} | self._latest())
-        if (self.trainer.iter + 1) % self._period == 0:
+        evaluated = any(name.startswith(VALIDATION) for name in self._rows[-1])
+        if evaluated or (self.trainer.iter + 1) % self._period == 0:
             self._write()
 
     def after_train(self) -> None:

@@ -10,7 +10,7 @@ from iopath.common.file_io import get_cache_dir
 from torch import nn
 from torchvision.models import get_model_weights
 
-from sartorius.detectron.weights import CellCheckpointer, reason
+from sartorius.detectron.weights import CellCheckpointer, read_weights, reason
 from sartorius.errors import UserError
 
 #: ImageNet weights of each backbone in detectron2's model zoo; none is published for the thin one.
@@ -51,7 +51,7 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
         if weights is None:
             _require_reachable(source)
         checkpointer = CellCheckpointer(model, save_to_disk=False)
-        incompatible = checkpointer._load_model(checkpointer._load_file(source))
+        incompatible = checkpointer._load_model(read_weights(source))
     except UserError:
         raise
     except Exception as error:

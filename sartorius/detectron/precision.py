@@ -21,10 +21,10 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
 def require_bfloat16(device: torch.device) -> None:
     """Raises UserError unless the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        able = torch.cuda.is_bf16_supported()
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
         needed = "a GPU of compute capability 8.0 or higher"
     else:
-        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         needed = f"a CPU with AVX512 or AMX, this one has {torch.backends.cpu.get_cpu_capability()}"
     if not able:
         raise UserError(f"precision bfloat16 on {device.type} needs {needed}; set `precision: float32`")

@@ -4,15 +4,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from detectron2.engine import launch
 from detectron2.utils import comm
 from torch import distributed, nn
+from torch.multiprocessing import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from sartorius.errors import UserError
 
+#: How long processes wait for each other: the first one validates alone, on a CPU for long.
+PATIENCE = timedelta(hours=12)
 #: What torchrun tells each process.
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -23,6 +27,7 @@ class Machines:
 
     gpus: GPUs of this machine, 0 trains on the CPU. count, rank, url: number of machines, this one's number, and the
     address (`tcp://host:port`, or "auto" on one machine) where they meet. Under torchrun only `gpus` counts.
+    Raises UserError for several machines without a GPU or an address; torchrun does without both.
     """
 
     gpus: int = 0
@@ -30,24 +35,54 @@ class Machines:
     rank: int = 0
     url: str = "auto"
 
+    def __post_init__(self) -> None:
+        if self.count > 1 and not (self.gpus and self.url.startswith("tcp://") and self.rank < self.count):
+            raise UserError(
+                f"{self.count} machines need --gpus N, --dist-url tcp://HOST:PORT and --machine-rank below "
+                f"{self.count}, got --gpus {self.gpus}, --dist-url {self.url}, --machine-rank {self.rank}; CPUs of "
+                "several machines train under torchrun"
+            )
+
+    @property
+    def processes(self) -> int:
+        """How many processes share each step."""
+        return int(os.environ["WORLD_SIZE"]) if under_torchrun() else max(self.gpus, 1) * self.count
+
 
 def under_torchrun() -> bool:
     """Whether this process is one of several that torchrun has started."""
     return all(name in os.environ for name in _TORCHRUN)
 
 
-def is_first_process() -> bool:
-    """Whether this process writes what a run writes once; before and after the processes have met."""
-    return not under_torchrun() or int(os.environ["RANK"]) == 0
+def is_first_process(machine_rank: int = 0) -> bool:
+    """Whether this process writes what a run writes once; before and after the processes have met.
+
+    machine_rank: number of this machine where `launch` starts the processes.
+    """
+    return int(os.environ["RANK"]) == 0 if under_torchrun() else machine_rank == 0
 
 
 def run_on(machines: Machines, work: Callable[..., None], *arguments: object) -> None:
     """Do the work in every process of the run: detectron2's `launch`, or in torchrun's processes.
 
-    Raises UserError if torchrun has started another number of processes than there are GPUs.
+    Raises UserError if torchrun has started another number of processes than there are GPUs, or one of them raised it.
     """
     if not under_torchrun():
-        launch(work, machines.gpus, machines.count, machines.rank, machines.url, args=arguments)
+        try:
+            launch(
+                work,
+                machines.gpus,
+                machines.count,
+                machines.rank,
+                machines.url,
+                args=arguments,
+                timeout=PATIENCE,
+            )
+        except ProcessRaisedException as error:  # its text is the process's traceback
+            _, told, message = str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")
+            if not told:
+                raise
+            raise UserError(message.strip()) from None
         return
     with _met(machines.gpus):
         work(*arguments)
@@ -63,7 +98,7 @@ def _met(gpus: int) -> Iterator[None]:
         )
     if gpus:
         torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if gpus else "gloo")
+    distributed.init_process_group("nccl" if gpus else "gloo", timeout=PATIENCE)
     rank, before = distributed.get_rank(), comm._LOCAL_PROCESS_GROUP
     try:
         for first in range(0, distributed.get_world_size(), here):

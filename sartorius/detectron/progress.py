@@ -4,6 +4,7 @@ import sys
 import time
 
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, get_event_storage
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -18,11 +19,10 @@ class BarWriter(EventWriter):
     def __init__(self, iterations: int) -> None:
         self._bar = Progress(
             TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(), console=Console(stderr=True),
         )  # fmt: skip
         self._task = self._bar.add_task("training", total=iterations, facts="")
         self._since: tuple[float, int] | None = None
-        self._bar.start()
 
     def write(self) -> None:
         """Show the latest iteration."""
@@ -30,6 +30,7 @@ class BarWriter(EventWriter):
         now = time.monotonic()
         if self._since is None:
             self._since = (now, storage.iter)
+            self._bar.start()
         done, seconds = storage.iter - self._since[1], now - self._since[0]
         rate = f"{done / seconds:.2f} it/s" if done and seconds else ""
         loss = (

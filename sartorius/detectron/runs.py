@@ -1,13 +1,13 @@
 """A training run before its first step: data read and held against leaks, folder opened, provenance written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from sartorius.config import ModelSettings
 from sartorius.data.competition import truth_csv
-from sartorius.data.leakage import read_trained_on, refuse_leaks, write_trained_on
+from sartorius.data.leakage import Picture, pixel_hash, read_trained_on, refuse_leaks, write_trained_on
 from sartorius.detectron.memorising import memorising_data, memorising_settings
 from sartorius.detectron.processes import is_first_process
 from sartorius.detectron.training_data import TrainingData, pixels_by_id, read_training_data
@@ -29,7 +29,8 @@ class RunRequest:
     folds_csv, fold: the fold that is left out and validated on; both None train on all.
     weights: a file to start from, "random", or None for the model zoo's.
     memorise: images to learn by heart in place of a training, or None.
-    runs_dir: where run folders are made; resume: go on in the one that is there. command: what was typed.
+    runs_dir: where run folders are made; resume: go on in the one that is there. machine_rank: number of this machine,
+    the first one writes. command: what was typed.
     """
 
     config: Path
@@ -43,6 +44,7 @@ class RunRequest:
     runs_dir: Path = Path("runs")
     resume: bool = False
     seed: int = 0
+    machine_rank: int = 0
     command: str = ""
 
 
@@ -63,7 +65,7 @@ def prepare_run(request: RunRequest) -> PreparedRun:
     folder, settings = run_folder(request.runs_dir, request.config, request.fold), request.settings
     if request.memorise is not None:
         folder, settings = folder.with_name(f"overfit{request.memorise}"), memorising_settings(settings)
-    if is_first_process():
+    if is_first_process(request.machine_rank):
         open_run(folder, settings, request.resume)
         if request.resume:
             continue_provenance(folder, _facts(request))
@@ -72,21 +74,32 @@ def prepare_run(request: RunRequest) -> PreparedRun:
     )
     if request.memorise is not None:
         data = memorising_data(data, request.memorise)
-    else:
-        _keep_leaks_out(request, folder, data)
-    if is_first_process() and not request.resume:
+    _keep_leaks_out(request, folder, data)
+    if is_first_process(request.machine_rank) and not request.resume:
         write_provenance(folder, settings, _facts(request))
     return PreparedRun(folder, settings, data)
 
 
 def _keep_leaks_out(request: RunRequest, folder: Path, data: TrainingData) -> None:
-    """Refuse images of the fold that the initial weights have seen; write down what these will have seen."""
+    """Refuse validation images that the initial weights have seen; write down what these will have seen.
+
+    Images learned by heart are validated on as well, and nobody takes that for a score.
+    """
     start = None if request.weights in (None, "random") else Path(str(request.weights))
     before = folder if request.resume else start
     seen = {} if before is None else read_trained_on(before)
-    refuse_leaks(pixels_by_id(data.validation), seen, f"{before}, trained before")
-    if is_first_process():
-        write_trained_on(folder, {**seen, **pixels_by_id(data.training)})
+    if request.memorise is None:
+        refuse_leaks(pixels_by_id(data.validation), seen, f"{before}, trained before")
+    if is_first_process(request.machine_rank):
+        write_trained_on(folder, _together(seen, pixels_by_id(data.training)))
+
+
+def _together(seen: Mapping[str, str], now: Mapping[str, Picture]) -> dict[str, Picture]:
+    """All images by id; one seen earlier whose id another image has now is kept under a longer id."""
+    other = {name for name in seen.keys() & now.keys() if seen[name] != pixel_hash(now[name])}
+    return {f"{name} (earlier)" if name in other else name: pixels for name, pixels in seen.items()} | dict(
+        now
+    )
 
 
 def _facts(request: RunRequest) -> dict[str, object]:

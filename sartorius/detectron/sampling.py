@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class PictureSeeds:
@@ -39,13 +39,20 @@ class CellHeads:
         super().__init__(cfg, input_shape)
         self.seeds = PictureSeeds()
         self.register_buffer("min_scores", torch.tensor(cfg.MODEL.ROI_HEADS.MIN_SCORES), persistent=False)
+        self.most_detections = cfg.TEST.DETECTIONS_PER_IMAGE
+        stages = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
+        for stage in stages:
+            stage.test_topk_per_image = -1  # capped here, when those below their type's least score are gone
 
     def _forward_box(self, *arguments: object) -> object:
         """Losses in training; otherwise detections, before a mask is drawn of any."""
         found = super()._forward_box(*arguments)
-        if self.training or not len(self.min_scores):
+        if self.training:
             return found
-        return [image[image.scores >= self.min_scores[image.pred_classes]] for image in found]
+        return [
+            image[image.scores >= self.min_scores[image.pred_classes]][: self.most_detections]
+            for image in found
+        ]
 
     def _sample_proposals(self, *matches: Tensor) -> tuple[Tensor, Tensor]:
         self.seeds.apply_next()

@@ -17,7 +17,7 @@ from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, Tenso
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.allocation import keep_freed_memory
-from sartorius.detectron.averaging import AverageHook, WeightAverage, average_last_checkpoints
+from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of, last_checkpoints
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.logs import logging_into
@@ -61,6 +61,12 @@ def train(
         raise UserError(
             "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
         )
+    if settings.iterations // settings.checkpoint_period < settings.swa_checkpoints:
+        raise UserError(
+            f"swa_checkpoints asks for the mean of {settings.swa_checkpoints} checkpoints; {settings.iterations} "
+            f"iterations leave {settings.iterations // settings.checkpoint_period}: lower swa_checkpoints or checkpoint_period"
+        )
+    Division(settings.batch_size, settings.accumulation, machines.processes)
     if initial_weights == RANDOM:
         _require_trainable_norm(settings)
     device = "cuda" if machines.gpus else "cpu"
@@ -69,7 +75,7 @@ def train(
         require_bfloat16(torch.device(device))
     run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
     weights = folder / "model.safetensors"
-    if is_first_process():
+    if is_first_process(machines.rank):
         export(folder, weights, "float32")
     return weights
 
@@ -161,10 +167,12 @@ class CellTrainer(DefaultTrainer):
         with EventStorage(self.start_iter) as self.storage:
             try:
                 self.before_train()
-                while self.iter < self.max_iter and not self._stopped:
+                while self.iter < self.max_iter:
                     self.before_step()
                     self.run_step()
                     self.after_step()
+                    if self._stopped:
+                        break
                     self.iter += 1
             finally:
                 self.after_train()
@@ -188,13 +196,13 @@ class CellTrainer(DefaultTrainer):
         built: list[hooks.HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
         if self._average:
             built.append(AverageHook(self._average))
-        if comm.is_main_process():
-            keep = max(3, self._settings.swa_checkpoints)
-            built.append(hooks.PeriodicCheckpointer(self.checkpointer, period, max_to_keep=keep))
         if self._data.validation:
             built.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._validate))
         if comm.is_main_process():
             built.append(LossTable(folder, period))
+            # after the evaluation and its row: a run that goes on from a checkpoint has both behind it
+            keep = max(3, self._settings.swa_checkpoints)
+            built.append(hooks.PeriodicCheckpointer(self.checkpointer, period, max_to_keep=keep))
             built.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return built
 
@@ -230,9 +238,11 @@ class CellTrainer(DefaultTrainer):
     def _keep_average_of_last(self) -> None:
         """Write the mean of the last checkpoints, and keep it as the best one if it scores higher."""
         folder = Path(self.cfg.OUTPUT_DIR)
-        weights = average_last_checkpoints(folder, self._settings.swa_checkpoints)
-        logging.getLogger("sartorius").info("mean of the last %d checkpoints", self._settings.swa_checkpoints)
-        self._bare_model.load_state_dict(weights)
+        paths = last_checkpoints(folder, self._settings.swa_checkpoints)
+        if not paths:  # stopped early, before the first
+            return
+        logging.getLogger("sartorius").info("mean of the last %d checkpoints", len(paths))
+        self._bare_model.load_state_dict(average_of(paths))
         plain = CellCheckpointer(self._bare_model, str(folder))
         plain.save(LAST_AVERAGE)
         if self._data.validation:
@@ -256,5 +266,5 @@ class CellTrainer(DefaultTrainer):
             self._trainer.optimizer.load_state_dict(state["optimizer"])
 
     def _last_iteration(self) -> int:
-        """Number of the last finished iteration, from 0; after the loop detectron2 counts one further."""
+        """Number of the last finished iteration, from 0; after the last step detectron2 counts one further."""
         return min(self.iter, self.max_iter - 1)

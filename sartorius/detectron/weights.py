@@ -13,7 +13,9 @@ from detectron2.utils.file_io import PathManager
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sartorius.data.leakage import TRAINED_ON
 from sartorius.errors import UserError
+from sartorius.experiment import LAST_CHECKPOINT
 from sartorius.files import atomic_path
 
 #: Names of checkpoints: the best by the validation metric, and the mean of the last ones (`swa_checkpoints`).
@@ -35,7 +37,27 @@ _PICKLE_NAMES = {
 
 
 class CellCheckpointer(DetectionCheckpointer):
-    """detectron2's checkpointer that reads no code: model-zoo pickles hold arrays only, checkpoints tensors only."""
+    """detectron2's checkpointer that reads no code: model-zoo pickles hold arrays only, checkpoints tensors only.
+
+    What it writes is there as a whole or not at all, also when the process is killed. A run goes on from its last
+    periodic checkpoint; the best one and the mean of the last ones are not taken for it.
+    """
+
+    def save(self, name: str, **facts: Any) -> None:
+        """Write `<name>.pth` with the model and everything that is checkpointed with it."""
+        if not self.save_to_disk:
+            return
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        self.logger.info("Saving checkpoint %s", name)
+        with atomic_path(Path(self.save_dir) / f"{name}.pth") as temporary:
+            torch.save({"model": self.model.state_dict()} | parts | facts, temporary)
+        if name not in (BEST, LAST_AVERAGE):
+            self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the checkpoint from which the run goes on."""
+        with atomic_path(Path(self.save_dir) / LAST_CHECKPOINT) as temporary:
+            temporary.write_text(last_filename_basename, encoding="utf-8")
 
     def _load_file(self, filename: str) -> Any:
         path = Path(PathManager.get_local_path(filename))
@@ -87,6 +109,16 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module_name, global_name)
 
 
+def read_weights(path: Path | str) -> dict[str, Any]:
+    """What a weights file holds, with the averaged weights (`average_decay`) as its `model` where the run kept them.
+
+    path: a file, or an address of detectron2's model zoo.
+    Raises UserError if it cannot be read.
+    """
+    loaded = CellCheckpointer(nn.Module(), save_to_disk=False)._load_file(str(path))
+    return loaded | {"model": loaded["model"] | loaded.get("average", {}).get("parameters", {})}
+
+
 def load_trained(model: nn.Module, path: Path) -> None:
     """Put the weights of exactly this architecture into a model.
 
@@ -96,7 +128,7 @@ def load_trained(model: nn.Module, path: Path) -> None:
         raise UserError(
             f"{path}: no such weights file; train the model first or correct `weights` in the ensemble file"
         )
-    loaded = CellCheckpointer(model, save_to_disk=False)._load_file(str(path))["model"]
+    loaded = read_weights(path)["model"]
     wanted = model.state_dict()
     problems = [f"{key} is missing" for key in sorted(wanted.keys() - loaded.keys())]
     problems += [f"{key} is not part of the model" for key in sorted(loaded.keys() - wanted.keys())]
@@ -114,7 +146,7 @@ def load_trained(model: nn.Module, path: Path) -> None:
 def export(checkpoint: Path, out: Path, dtype: str) -> None:
     """Write the model of a training checkpoint as safetensors, without optimiser and hooks.
 
-    The averaged weights (`average_decay`) are taken where the run kept them.
+    The list of images that the run was trained on goes with it: without it no training could refuse them as validation.
 
     checkpoint: a run's .pth file, or its folder, of which the best checkpoint is taken.
     dtype: "float16" (half the size, for shipping) or "float32".
@@ -123,10 +155,13 @@ def export(checkpoint: Path, out: Path, dtype: str) -> None:
     if dtype not in DTYPES:
         raise UserError(f"--dtype expects one of {', '.join(DTYPES)}, got {dtype!r}")
     path = _checkpoint_in(checkpoint)
-    loaded = CellCheckpointer(nn.Module(), save_to_disk=False)._load_file(str(path))
-    tensors = loaded["model"] | loaded.get("average", {}).get("parameters", {})
+    tensors = read_weights(path)["model"]
     with atomic_path(out) as temporary:
         save_file({key: _as_dtype(tensor, DTYPES[dtype]) for key, tensor in tensors.items()}, temporary)
+    seen, beside = path.parent / TRAINED_ON, out.parent / TRAINED_ON
+    if seen.is_file() and seen.resolve() != beside.resolve():
+        with atomic_path(beside) as temporary:
+            temporary.write_bytes(seen.read_bytes())
 
 
 #: Which checkpoint of a run is exported: the first of these that is there.

@@ -91,3 +91,31 @@ def test_what_nnpack_cannot_compute_goes_through_torch(winograd_calls: list[torc
         quicken(other)
         torch.testing.assert_close(other(picture), nn.Conv2d.forward(other, picture))
     assert len(winograd_calls) == 1
+
+
+@needs_nnpack
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("frozen", ["nothing", "weight", "pixels"])
+@pytest.mark.parametrize("pictures", [1, 3, 9])
+def test_gradients_are_the_direct_ones_whatever_is_frozen_and_however_the_channels_lie(
+    pictures: int, frozen: str, layout: torch.memory_format, winograd_calls: list[torch.Size]
+) -> None:
+    torch.manual_seed(0)
+    layer = Conv2d(4, 6, 3, padding=1)
+    quicken(layer)
+    layer.weight.requires_grad_(frozen != "weight")
+    x = torch.randn(pictures, 4, 9, 11).to(memory_format=layout)
+    slope = torch.randn(pictures, 6, 9, 11).to(memory_format=layout)
+    found = []
+    for enabled in (True, False):
+        layer.zero_grad()
+        given = x.clone().requires_grad_(frozen != "pixels")
+        with torch.backends.nnpack.flags(enabled=enabled):
+            features = layer(given)
+            features.backward(slope)
+        found.append((features, given.grad, layer.weight.grad, layer.bias.grad))
+    assert len(winograd_calls) == 1, "the direct convolution is the one without NNPACK"
+    assert [gradient is None for gradient in found[0][1:]] == [frozen == "pixels", frozen == "weight", False]
+    for own, direct in zip(*found, strict=True):
+        if direct is not None:
+            torch.testing.assert_close(own, direct, rtol=1e-3, atol=1e-4 * float(direct.detach().abs().max()))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,15 +19,22 @@ def image_with_a_corner_cell() -> TrainingImage:
     return TrainingImage("l", pixels, (Crop(5, 20, shape),), np.array([1]))
 
 
+TURNED = ModelSettings(crop_px=64, input_scale=2.0, scale_jitter=(0.8, 1.25), min_box_px=1, turns=True)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_boxes_and_masks_follow_flips_turns_crops_and_scales(seed: int) -> None:
-    settings = ModelSettings(crop_px=64, input_scale=2.0, scale_jitter=(0.8, 1.25), min_box_px=1, turns=True)
-    mapped = TrainingMapper(settings)(image_with_a_corner_cell(), seed)
+    mapped = TrainingMapper(TURNED)(image_with_a_corner_cell(), seed)
     assert mapped["image"].shape == (3, 64, 64)
+    if len(mapped["instances"]):
+        require_targets_on_the_cell(mapped)
+    else:
+        assert (mapped["image"][0].numpy() > 100).sum() < 12
+
+
+def require_targets_on_the_cell(mapped: dict[str, Any]) -> None:
+    """Box and mask are those of the bright pixels."""
     bright = mapped["image"][0].numpy() > 100
-    if not len(mapped["instances"]):
-        assert bright.sum() < 12
-        return
     rows, cols = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
     box = mapped["instances"].gt_boxes.tensor[0].numpy()
     assert np.abs(box - [cols[0], rows[0], cols[-1] + 1, rows[-1] + 1]).max() <= 1.5
@@ -34,6 +43,34 @@ def test_boxes_and_masks_follow_flips_turns_crops_and_scales(seed: int) -> None:
     target = mapped["instances"].gt_masks.crop_and_resize(mapped["instances"].gt_boxes.tensor, 28)[0].numpy()
     rows, cols = (np.arange(28) + 0.5) * inside.shape[0] / 28, (np.arange(28) + 0.5) * inside.shape[1] / 28
     assert (inside[rows.astype(int)][:, cols.astype(int)] == target).mean() > 0.85
+
+
+@pytest.mark.parametrize(
+    ("changes", "orientations"),
+    [({}, 8), ({"turns": False}, 4), ({"flips": False}, 2), ({"flips": False, "turns": False}, 1)],
+    ids=str,
+)
+def test_pictures_and_targets_come_in_every_orientation_of_the_settings(
+    changes: dict[str, bool], orientations: int
+) -> None:
+    settings = TURNED.model_copy(update=changes | {"crop_px": None})
+    pictures = [TrainingMapper(settings)(image_with_a_corner_cell(), seed) for seed in range(48)]
+    assert len({orientation(picture["image"][0].numpy() > 100) for picture in pictures}) == orientations
+    for picture in pictures:
+        require_targets_on_the_cell(picture)
+
+
+def orientation(bright: np.ndarray) -> tuple[bool, int]:
+    """Whether the L lies on its longer side, and which of its box's corners is empty, row by row from 0."""
+    rows, cols = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    inside = bright[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    height, width = inside.shape
+    (empty,) = (
+        number
+        for number, (row, col) in enumerate(((2, 2), (2, -3), (-3, 2), (-3, -3)))
+        if not inside[row, col]
+    )
+    return width > height, empty
 
 
 def test_a_sliver_at_the_crops_edge_is_no_target() -> None:

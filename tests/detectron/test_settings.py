@@ -57,11 +57,6 @@ def test_each_backbone_has_its_own_depth_width_and_groups(
     assert network.res2[0].out_channels == (128 if backbone == "r50_thin" else 256)
 
 
-def test_pixels_can_be_normalised_by_the_grey_of_the_data_set() -> None:
-    cfg = detectron_config(ModelSettings(normalisation="dataset"), "cpu")
-    assert (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD) == ([127.0] * 3, [15.0] * 3)
-
-
 def test_steps_fall_at_fractions_of_the_iterations() -> None:
     cfg = detectron_config(
         ModelSettings(schedule="steps", iterations=1000, step_fractions=(0.5, 0.75)), "cpu"

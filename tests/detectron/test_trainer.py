@@ -1,5 +1,7 @@
 import json
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from tiny_models import TINY, write_tiny_data
 
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.processes import Machines
+from sartorius.detectron.sampling import CellRCNN
+from sartorius.detectron.stream import Division, PartSampler, Pictures
 from sartorius.detectron.trainer import train
 from sartorius.detectron.training_data import TrainingData, read_training_data, type_repeats
 from sartorius.errors import UserError
@@ -120,16 +124,37 @@ def test_images_of_rare_types_are_drawn_more_often() -> None:
     np.testing.assert_allclose(repeats, [1, 1, 1, 1.5, 1.5, 3])
 
 
-def test_a_run_draws_types_evenly_and_ends_at_res4_when_told(data: TrainingData, tmp_path: Path) -> None:
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The pictures that networks are trained on, one after the other."""
+    pictures: list[dict[str, Any]] = []
+
+    def noted(self: CellRCNN, batch: list[dict[str, Any]]) -> object:
+        pictures.extend(batch)
+        return original(self, batch)
+
+    original = CellRCNN.forward
+    monkeypatch.setattr(CellRCNN, "forward", noted)
+    return pictures
+
+
+def test_a_run_draws_types_evenly_and_ends_at_res4_when_told(
+    shown: list[dict[str, Any]], tmp_path: Path
+) -> None:
     settings = TINY.model_copy(
         update={
             "sampling": "types",
             "backbone_stages": 4,
             "anchor_sizes_px": (8.0, 16.0, 32.0, 64.0),
             "iterations": 1,
+            "batch_size": 6,
         }
     )
+    data = read_training_data([write_tiny_data(tmp_path / "data")], TINY.cell_types, None, None)
     weights = load_file(train(settings, data, tmp_path / "run", "random", Machines()))
+    # image0 and image3 are of one type, image1 and image2 each of another: two pictures of every type.
+    drawn = sorted(picture["image_id"] for picture in shown)
+    assert drawn == ["image0", "image1", "image1", "image2", "image2", "image3"]
     assert any(".res4." in name for name in weights)
     assert not any(".res5." in name for name in weights)
 
@@ -148,10 +173,15 @@ def test_repaired_labels_are_trained_on_and_the_fold_keeps_its_truth(tmp_path: P
     assert len(data.validation_truth["image0"]) == 2
 
 
-def test_put_together_and_deformed_pictures_are_trained_on(data: TrainingData, tmp_path: Path) -> None:
-    from sartorius.detectron.stream import Pictures, Place
-
-    changed = TINY.model_copy(update={"paste_share": 1.0, "elastic_px": 2.0})
-    plain, other = (Pictures(data.training, settings, 0)[Place(5, 1)] for settings in (TINY, changed))
-    assert (plain["image"] != other["image"]).any()
-    assert train(changed.model_copy(update={"iterations": 1}), data, tmp_path, "random", Machines()).exists()
+@pytest.mark.parametrize("change", [{"paste_share": 1.0}, {"elastic_px": 2.0}], ids=str)
+def test_put_together_and_deformed_pictures_are_trained_on(
+    change: dict[str, float], data: TrainingData, shown: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    changed = TINY.model_copy(update=change | {"iterations": 1, "batch_size": 1})
+    places = PartSampler(np.ones(len(data.training), dtype=np.float32), 0, Division(1), 0)
+    ((place,),) = islice(places, 1)
+    plain, other = (Pictures(data.training, settings, 0)[place]["image"] for settings in (TINY, changed))
+    assert not torch.equal(plain, other)
+    assert train(changed, data, tmp_path, "random", Machines()).exists()
+    (trained_on,) = shown
+    assert torch.equal(trained_on["image"], other)

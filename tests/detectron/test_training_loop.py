@@ -74,7 +74,8 @@ def test_a_stopped_run_goes_on_with_exactly_the_losses_it_would_have_had(
     torch.manual_seed(99)  # a new process knows nothing of the old one's generators
     train(SETTINGS, data, tmp_path, "random", Machines(), seed=5, resume=True)
     pd.testing.assert_frame_equal(losses(tmp_path), losses(whole), check_exact=True)
-    assert all(torch.equal(tensor, weights(whole)[name]) for name, tensor in weights(tmp_path).items())
+    expected = weights(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path).items())
 
 
 def test_another_seed_gives_other_losses(data: TrainingData, whole: Path, tmp_path: Path) -> None:
@@ -83,12 +84,24 @@ def test_another_seed_gives_other_losses(data: TrainingData, whole: Path, tmp_pa
 
 
 def test_accumulated_parts_give_the_losses_and_weights_of_the_big_batch(
-    data: TrainingData, whole: Path, tmp_path: Path
+    data: TrainingData, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from sartorius.detectron.sampling import CellRCNN
+
+    parts: list[int] = []
+
+    def counted(self: CellRCNN, pictures: list[dict[str, Any]]) -> object:
+        parts.append(len(pictures))
+        return original(self, pictures)
+
+    original = CellRCNN.forward
+    monkeypatch.setattr(CellRCNN, "forward", counted)
     train(settings(accumulation=2), data, tmp_path, "random", Machines(), seed=5)
+    assert parts == [1, 1] * 3, "two parts of one picture in each of three steps"
     pd.testing.assert_frame_equal(losses(tmp_path), losses(whole), rtol=2e-4, check_exact=False)
+    expected = weights(whole)
     for name, tensor in weights(tmp_path).items():
-        torch.testing.assert_close(tensor, weights(whole)[name], rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_two_processes_of_torchrun_give_the_losses_of_one_with_twice_the_batch(
@@ -141,7 +154,7 @@ def test_the_mean_of_the_last_checkpoints_is_exported(data: TrainingData, tmp_pa
 
 
 def test_more_checkpoints_to_average_than_there_are_is_an_error(data: TrainingData, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="asks for the mean of 4 checkpoints, the run has 1"):
+    with pytest.raises(UserError, match="asks for the mean of 4 checkpoints; 1 iterations leave 1"):
         train(settings(swa_checkpoints=4, iterations=1), data, tmp_path, "random", Machines())
 
 

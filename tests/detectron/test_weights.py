@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TINY
 
 from sartorius.config import ModelSettings
+from sartorius.data.leakage import read_trained_on, write_trained_on
 from sartorius.detectron.initial_weights import load_initial, model_zoo
 from sartorius.detectron.settings import detectron_config
-from sartorius.detectron.weights import export, load_trained
+from sartorius.detectron.weights import BEST, LAST_AVERAGE, CellCheckpointer, export, load_trained
 from sartorius.errors import UserError
 
 
@@ -186,3 +187,54 @@ def test_a_model_of_eight_cell_lines_starts_one_of_three_types(tmp_path: Path) -
     for name, tensor in model.state_dict().items():
         expected = before[name] if name in kept_random else donor.state_dict()[name]
         assert torch.equal(tensor, expected), name
+
+
+def test_weights_of_a_checkpoint_are_its_averaged_ones(tmp_path: Path) -> None:
+    model, name = tiny_model(), "roi_heads.box_predictor.cls_score.weight"
+    raw = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    average = {"steps": 3, "parameters": {name: raw[name] + 5}}
+    torch.save({"model": raw, "average": average}, tmp_path / "model_best.pth")
+    for load in (
+        lambda fresh: load_trained(fresh, tmp_path / "model_best.pth"),
+        lambda fresh: load_initial(fresh, "r50_thin", tmp_path / "model_best.pth"),
+    ):
+        fresh = tiny_model()
+        load(fresh)
+        assert torch.equal(fresh.state_dict()[name], raw[name] + 5)
+
+
+def test_a_run_goes_on_from_its_last_periodic_checkpoint(tmp_path: Path) -> None:
+    checkpointer = CellCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
+    checkpointer.save("model_0000001", iteration=1)
+    for name in (BEST, LAST_AVERAGE):
+        checkpointer.save(name)
+        assert (tmp_path / f"{name}.pth").is_file()
+    assert Path(checkpointer.get_checkpoint_file()).name == "model_0000001.pth"
+    assert torch.load(tmp_path / "model_0000001.pth", weights_only=True)["iteration"] == 1
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpointer = CellCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
+    checkpointer.save(BEST)
+    before = (tmp_path / f"{BEST}.pth").read_bytes()
+
+    def killed(parts: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpointer.save(BEST)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{BEST}.pth"]
+    assert (tmp_path / f"{BEST}.pth").read_bytes() == before
+
+
+def test_the_list_of_images_trained_on_goes_with_the_exported_weights(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    torch.save({"model": {"weight": torch.ones(1)}}, run / "model_final.pth")
+    write_trained_on(run, {"a": "hash"})
+    export(run, tmp_path / "shipped" / "model.safetensors", "float16")
+    assert read_trained_on(tmp_path / "shipped" / "model.safetensors") == {"a": "hash"}

@@ -1,0 +1,51 @@
+import os
+
+import pytest
+
+from sartorius.detectron.processes import Machines, is_first_process, run_on
+from sartorius.errors import UserError
+
+
+def fails(text: str) -> None:
+    raise UserError(text)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"gpus": 0, "url": "tcp://a:1"}, {"gpus": 2}, {"gpus": 2, "url": "tcp://a:1", "rank": 2}],
+)
+def test_several_machines_need_gpus_an_address_and_numbers(given: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="2 machines need --gpus N, --dist-url"):
+        Machines(**{"count": 2} | given)
+
+
+def test_the_first_process_of_the_first_machine_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_first_process()
+    assert not is_first_process(machine_rank=1)
+    for name in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("RANK", "1")
+    assert not is_first_process()
+    assert Machines(gpus=1).processes == 2
+
+
+def test_processes_are_counted() -> None:
+    assert "WORLD_SIZE" not in os.environ
+    assert Machines().processes == 1
+    assert Machines(gpus=4).processes == 4
+    assert Machines(gpus=4, count=2, url="tcp://a:1").processes == 8
+
+
+def test_a_mistake_that_a_started_process_finds_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def launched(work: object, *rest: object, args: tuple[str], **more: object) -> None:
+        torch.multiprocessing.spawn(_in_process, args=(work, args))
+
+    monkeypatch.setattr("sartorius.detectron.processes.launch", launched)
+    with pytest.raises(UserError, match=r"^these weights cannot be read$"):
+        run_on(Machines(gpus=2), fails, "these weights cannot be read")
+
+
+def _in_process(rank: int, work: object, arguments: tuple[str]) -> None:
+    work(*arguments)
