@@ -38,7 +38,11 @@ def main(out: Path) -> None:
             page.screenshot(path=raw)
             browser.close()
         out.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(raw).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
+        Image.open(raw).convert("RGB").quantize(
+            COLOURS,
+            Image.Quantize.MAXCOVERAGE,
+            dither=Image.Dither.NONE,  # else rare colours, those of the types, go
+        ).save(out, optimize=True)
     sys.stdout.write(f"{out}: {out.stat().st_size // 1000} kB\n")
 
 
