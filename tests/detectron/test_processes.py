@@ -1,6 +1,9 @@
 import os
+import traceback
+from collections.abc import Callable
 
 import pytest
+from torch.multiprocessing import ProcessRaisedException
 
 from sartorius.detectron.processes import Machines, is_first_process, run_on
 from sartorius.errors import UserError
@@ -37,15 +40,15 @@ def test_processes_are_counted() -> None:
 
 
 def test_a_mistake_that_a_started_process_finds_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    def launched(work: object, *rest: object, args: tuple[str], **more: object) -> None:
-        torch.multiprocessing.spawn(_in_process, args=(work, args))
+    def launched(work: Callable[[str], None], *rest: object, args: tuple[str], **more: object) -> None:
+        try:
+            work(*args)
+        except Exception:  # as torch.multiprocessing tells it
+            text = f"\n\n-- Process 1 terminated with the following error:\n{traceback.format_exc()}"
+            raise ProcessRaisedException(text, 1, 4711) from None
 
     monkeypatch.setattr("sartorius.detectron.processes.launch", launched)
     with pytest.raises(UserError, match=r"^these weights cannot be read$"):
         run_on(Machines(gpus=2), fails, "these weights cannot be read")
-
-
-def _in_process(rank: int, work: object, arguments: tuple[str]) -> None:
-    work(*arguments)
+    with pytest.raises(ProcessRaisedException, match="invalid literal"):
+        run_on(Machines(gpus=2), int, "no number")

@@ -36,7 +36,11 @@ def test_a_session_goes_on_from_the_attached_output_of_an_earlier_one(machine, t
     assert f"{attached / RUN}: an earlier session's run, goes on in {second / 'working' / RUN}" in done.stdout
     assert "wheels installed" in done.stdout
     assert (second / "working" / RUN / "model.safetensors").is_file()
-    assert iterations_in(second) == list(range(done_by(first) + 1, ITERATIONS + 1))
+    assert (
+        f"Starting training from iteration {done_by(first)}"
+        in (second / "working" / RUN / "log.txt").read_text()
+    )
+    assert iterations_in(second) == list(range(1, ITERATIONS + 1)), "the earlier session's rows and its own"
     printed = [done.stdout, done.stderr, (first / "log.txt").read_text()]
     assert told_the_token(printed, first / "working", second / "working") == []
 
