@@ -152,7 +152,8 @@ def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
     solver.WEIGHT_DECAY = settings.weight_decay
     solver.CHECKPOINT_PERIOD = settings.checkpoint_period
     solver.LR_SCHEDULER_NAME = {"cosine": "WarmupCosineLR", "steps": "WarmupMultiStepLR"}[settings.schedule]
-    solver.STEPS = tuple(int(fraction * settings.iterations) for fraction in settings.step_fractions)
+    falls = {int(fraction * settings.iterations) for fraction in settings.step_fractions}
+    solver.STEPS = tuple(sorted(falls - {0}))  # in a run of a few iterations some coincide
     if settings.clip_gradient_norm is not None:
         solver.CLIP_GRADIENTS.ENABLED = True
         solver.CLIP_GRADIENTS.CLIP_TYPE = "norm"

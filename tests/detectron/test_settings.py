@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model, build_resnet_backbone
+from detectron2.solver import build_lr_scheduler
 
 from sartorius.config import ModelSettings, load_model_settings
 from sartorius.detectron.settings import detectron_config
@@ -62,6 +63,14 @@ def test_steps_fall_at_fractions_of_the_iterations() -> None:
         ModelSettings(schedule="steps", iterations=1000, step_fractions=(0.5, 0.75)), "cpu"
     )
     assert (cfg.SOLVER.LR_SCHEDULER_NAME, cfg.SOLVER.STEPS) == ("WarmupMultiStepLR", (500, 750))
+
+
+@pytest.mark.parametrize(("iterations", "steps"), [(1, ()), (2, (1,)), (3, (2,)), (20, (16, 18))])
+def test_a_run_of_a_few_iterations_has_a_schedule(iterations: int, steps: tuple[int, ...]) -> None:
+    settings = ModelSettings(iterations=iterations, schedule="steps", step_fractions=(0.8, 0.94))
+    cfg = detectron_config(settings, "cpu")
+    assert steps == cfg.SOLVER.STEPS
+    build_lr_scheduler(cfg, torch.optim.SGD([torch.zeros(1)], lr=1.0))
 
 
 def test_any_detectron2_key_can_be_set() -> None:
