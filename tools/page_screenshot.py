@@ -18,8 +18,6 @@ from playwright.sync_api import Page, sync_playwright
 from sartorius.data.synthetic import synthesize
 
 SIZE = {"width": 1240, "height": 1180}
-#: A palette costs a third of the bytes.
-COLOURS = 256
 LONGEST_MS = 600_000
 
 
@@ -38,11 +36,7 @@ def main(out: Path) -> None:
             page.screenshot(path=raw)
             browser.close()
         out.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(raw).convert("RGB").quantize(
-            COLOURS,
-            Image.Quantize.MAXCOVERAGE,
-            dither=Image.Dither.NONE,  # else rare colours, those of the types, go
-        ).save(out, optimize=True)
+        Image.open(raw).convert("RGB").save(out, optimize=True)
     sys.stdout.write(f"{out}: {out.stat().st_size // 1000} kB\n")
 
 

@@ -59,8 +59,8 @@ class PreparedRun(NamedTuple):
 def prepare_run(request: RunRequest) -> PreparedRun:
     """The run that was asked for, its folder marked as its own by the first process.
 
-    Raises UserError for a folder that holds another run, data or a seed other than those of the run to resume, data that cannot be read, or validation images that are also
-    trained on, now or in the weights that are started from.
+    Raises UserError for a folder that holds another run, data or a seed other than those of the run to resume, data that
+    cannot be read, or validation images that are also trained on, now or in the weights that are started from.
     """
     folder, settings = run_folder(request.runs_dir, request.config, request.fold), request.settings
     if request.memorise is not None:
@@ -97,9 +97,8 @@ def _keep_leaks_out(request: RunRequest, folder: Path, data: TrainingData) -> No
 def _together(seen: Mapping[str, str], now: Mapping[str, Picture]) -> dict[str, Picture]:
     """All images by id; one seen earlier whose id another image has now is kept under a longer id."""
     other = {name for name in seen.keys() & now.keys() if seen[name] != pixel_hash(now[name])}
-    return {f"{name} (earlier)" if name in other else name: pixels for name, pixels in seen.items()} | dict(
-        now
-    )
+    earlier = {f"{name} (earlier)" if name in other else name: pixels for name, pixels in seen.items()}
+    return {**earlier, **now}
 
 
 def _facts(request: RunRequest) -> dict[str, object]:
