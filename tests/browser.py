@@ -3,7 +3,7 @@
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ from sartorius.app.limits import Limits
 from sartorius.app.offers import Models
 from sartorius.app.server import build_server, temporary_folder
 
-expect = pytest.importorskip("playwright.sync_api").expect
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
 
 #: A busy machine is slow to answer.
 PATIENCE_MS = 60_000
@@ -80,11 +81,17 @@ class Visit:
 
     def find(self) -> None:
         """Search all images, and wait for the end."""
-        self.page.click("#find:not([disabled])")
-        self.page.wait_for_function(
+        searched = (
             "document.querySelectorAll('#images label').length > 0 &&"
             " [...document.querySelectorAll('#images label')].every(label => label.innerText.includes('✓'))"
         )
+        begun = "document.querySelector('#stop')?.offsetParent != null"
+        for _ in range(4):  # as a visitor whose click came while a busy machine was redrawing the button
+            self.page.click("#find:not([disabled])")
+            with suppress(playwright.TimeoutError):
+                self.page.wait_for_function(f"({begun}) || ({searched})", timeout=PATIENCE_MS / 4)
+                break
+        self.page.wait_for_function(searched)
         self.page.wait_for_selector("#stop", state="hidden")
         self.page.wait_for_selector("#table [data-testid=cell-0-0]")
 
