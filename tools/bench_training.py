@@ -9,11 +9,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench_models import EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio, run_benchmark
+from bench_models import Answer, EngineProcess, gigaflops, in_turn, matmul_gflops, median_ratio, run_benchmark
 
 from sartorius.config import ModelSettings, load_model_settings
 from sartorius.data.competition import image_folder, truth_csv
 from sartorius.data.images import list_images
+
+#: Settings with which both trainers get pictures of the same kind and compute the same losses.
+LIKE_PLAIN = {
+    "scale_jitter": (1.0, 1.0),
+    "turns": False,
+    "sampling": "images",
+    "flips": True,
+    "colour_jitter": 0.0,
+    "elastic_px": 0.0,
+    "paste_share": 0.0,
+    "class_weights": {},
+    "mask_loss": "bce",
+    "box_loss": "smooth_l1",
+    "precision": "float32",
+    "accumulation": 1,
+    "data_workers": 0,
+    "average_decay": 0.0,
+}
 
 
 def stepping(trainer: Any) -> Any:
@@ -67,23 +85,7 @@ def plain_engine(settings: ModelSettings, data: Path, ids: list[str], weights: P
 
 def section(options: argparse.Namespace) -> list[str]:
     """Run everything and return the lines of the page."""
-    plain = {
-        "scale_jitter": (1.0, 1.0),
-        "turns": False,
-        "sampling": "images",
-        "flips": True,
-        "colour_jitter": 0.0,
-        "elastic_px": 0.0,
-        "paste_share": 0.0,
-        "class_weights": {},
-        "mask_loss": "bce",
-        "box_loss": "smooth_l1",
-        "precision": "float32",
-        "accumulation": 1,
-        "data_workers": 0,
-        "average_decay": 0.0,
-    }
-    settings = load_model_settings(options.model, options.set).model_copy(update=plain)
+    settings = load_model_settings(options.model, options.set).model_copy(update=LIKE_PLAIN)
     ids = sorted(list_images(image_folder(options.data, "train")))[:: max(1, 606 // options.images)][
         : options.images
     ]
@@ -96,7 +98,14 @@ def section(options: argparse.Namespace) -> list[str]:
     for engine in engines.values():
         engine.close()
     step = our_engine(*made)
-    rate, work = matmul_gflops(), gigaflops(lambda: step(0))
+    return table(answers, settings, gigaflops(lambda: step(0)), matmul_gflops())
+
+
+def table(answers: dict[str, list[Answer]], settings: ModelSettings, work: float, rate: float) -> list[str]:
+    """The lines of the page.
+
+    work: GFLOP of a step. rate: GFLOP/s of a matrix product.
+    """
     lines = ["| | CPU s a step | pictures/s | peak MB | mean loss |", "|---|---:|---:|---:|---:|"]
     for name, own in answers.items():
         seconds = statistics.mean(answer.cpu_s for answer in own)
@@ -107,7 +116,7 @@ def section(options: argparse.Namespace) -> list[str]:
     totals = {name: sum(answer.cpu_s for answer in own) for name, own in answers.items()}
     lines += [
         "",
-        f"sartorius is {totals['DefaultTrainer'] / totals['sartorius']:.2f} times as fast over {options.steps} steps "
+        f"sartorius is {totals['DefaultTrainer'] / totals['sartorius']:.2f} times as fast over {len(answers['sartorius'])} steps "
         f"(median of pairs {median_ratio(answers['DefaultTrainer'], answers['sartorius']):.2f}; pictures are drawn at "
         f"random, one thread each, taken in turn). Limit: a step's convolutions and matrix products are {work:.0f} "
         f"GFLOP, {work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here; Winograd's "

@@ -88,15 +88,21 @@ def ablate(
     from sartorius.ablation.files import put_on, read_folder
 
     ablations = read_folder(folder)
-    of_models = {
-        "--data": data,
-        "--fold": fold,
-        "--runs": runs != RUNS,
-        "--device": device != "cpu",
-        "--train": train,
-    }
-    of_ensembles = {"--predictions": predictions, "--truth": truth, "--on": on, "--trials": trials}
-    _refuse_given(of_models if ablations.of_ensembles else of_ensembles, ablations)
+    if ablations.of_ensembles:
+        _refuse_given(
+            ablations,
+            {
+                "--data": data,
+                "--fold": fold,
+                "--runs": runs != RUNS,
+                "--device": device != "cpu",
+                "--train": train,
+            },
+        )
+    else:
+        _refuse_given(
+            ablations, {"--predictions": predictions, "--truth": truth, "--on": on, "--trials": trials}
+        )
     if on is not None:
         ablations = put_on(ablations, on)
     if dry_run and (ablations.of_ensembles or data is None or folds is None):
@@ -125,7 +131,7 @@ def ablate(
     _tell(folder, table, text, out, as_json)
 
 
-def _refuse_given(of_the_others: Mapping[str, object], ablations: "AblationFolder") -> None:
+def _refuse_given(ablations: "AblationFolder", of_the_others: Mapping[str, object]) -> None:
     """Raise UserError for options that ablations of this kind do not read."""
     given = [name for name, value in of_the_others.items() if value]
     if given:

@@ -55,6 +55,18 @@ def train(
     (`swa_checkpoints`) or the last one.
     Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
+    _require_possible(settings, data, initial_weights, machines)
+    run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
+    weights = folder / "model.safetensors"
+    if is_first_process(machines.rank):
+        export(folder, weights, "float32")
+    return weights
+
+
+def _require_possible(
+    settings: ModelSettings, data: TrainingData, initial_weights: Path | str | None, machines: Machines
+) -> None:
+    """Raise UserError now for what would end the run later, perhaps after hours."""
     if not data.training:
         raise UserError("no training images are left: every image is in the validation fold")
     if settings.patience and not data.validation:
@@ -66,18 +78,13 @@ def train(
             f"swa_checkpoints asks for the mean of {settings.swa_checkpoints} checkpoints; {settings.iterations} "
             f"iterations leave {settings.iterations // settings.checkpoint_period}: lower swa_checkpoints or checkpoint_period"
         )
-    Division(settings.batch_size, settings.accumulation, machines.processes)
+    Division(settings.batch_size, settings.accumulation, machines.processes)  # raises if it cannot be divided
     if initial_weights == RANDOM:
         _require_trainable_norm(settings)
     device = "cuda" if machines.gpus else "cpu"
     require_device(device)
     if settings.precision == "bfloat16":
         require_bfloat16(torch.device(device))
-    run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
-    weights = folder / "model.safetensors"
-    if is_first_process(machines.rank):
-        export(folder, weights, "float32")
-    return weights
 
 
 def _require_trainable_norm(settings: ModelSettings) -> None:
