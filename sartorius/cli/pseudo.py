@@ -13,7 +13,7 @@ from sartorius.errors import UserError
 
 if TYPE_CHECKING:
     from sartorius.cells import Cells
-    from sartorius.data.pseudo_labels import PseudoSettings
+    from sartorius.data.pseudo_labels import PseudoLabel, PseudoSettings
 
 
 def register(data: typer.Typer) -> None:
@@ -63,30 +63,35 @@ def pseudo(
     files = choose_images(images)
     found = read_prediction_folder(fused)
     refuse_unknown_types(settings, found)
-    labels = choose_pseudo_labels(found, settings.min_score, settings.min_confidence)
+    believed = choose_pseudo_labels(found, settings.min_score, settings.min_confidence)
     twins: set[str] = set()
     if annotated is not None:
-        chosen = {name: files[name] for name in labels if name in files}
-        twins = annotated_twins(chosen, list_images(image_folder(annotated, "train")))
-    labels = surest_of_each_type(
-        {name: label for name, label in labels.items() if name not in twins}, settings.most_images
-    )
+        believed_files = {name: files[name] for name in believed if name in files}
+        twins = annotated_twins(believed_files, list_images(image_folder(annotated, "train")))
+    others = {name: label for name, label in believed.items() if name not in twins}
+    labels = surest_of_each_type(others, settings.most_images)
     facts = {
         **settings.model_dump(),
         "predictions": read_manifest(fused).model_dump(mode="json"),
         "left_out_as_annotated": sorted(twins),
     }
     write_pseudo_data(labels, files, out, facts)
-    counts = counts_by_type(labels)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), "types": counts, "left_out_as_annotated": sorted(twins)}))
-        return
-    for cell_type, (image_count, cell_count) in counts.items():
+        told = {"out": str(out), "types": counts_by_type(labels), "left_out_as_annotated": sorted(twins)}
+        typer.echo(json.dumps(told))
+    else:
+        _say_what_is_kept(labels, len(found), len(twins), out)
+
+
+def _say_what_is_kept(labels: "Mapping[str, PseudoLabel]", predicted: int, twins: int, out: Path) -> None:
+    from sartorius.data.pseudo_labels import counts_by_type
+
+    for cell_type, (image_count, cell_count) in counts_by_type(labels).items():
         typer.echo(f"{cell_type}: {image_count} images, {cell_count} cells")
     if twins:
-        typer.echo(f"left out because they are annotated: {len(twins)} images")
+        typer.echo(f"left out because they are annotated: {twins} images")
     typer.echo(
-        f"{out} ({len(labels)} of {len(found)} images); train on it with `sartorius train … --also {out}`"
+        f"{out} ({len(labels)} of {predicted} images); train on it with `sartorius train … --also {out}`"
     )
 
 

@@ -3,27 +3,42 @@ from collections.abc import Callable
 import pytest
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
-from sartorius.detectron.convolution import QuickConv2d, WinogradConvolution, quicken
+from sartorius.detectron.convolution import QuickBottleneck, QuickConv2d, WinogradConvolution, quicken
 
 needs_nnpack = pytest.mark.skipif(
     not torch._nnpack_available(), reason="torch without NNPACK for this processor"
 )
 
 
-def network() -> nn.Sequential:
+def shuffle_norms(network: nn.Module) -> nn.Module:
+    """The network with frozen norms that do something."""
+    for norm in network.modules():
+        if isinstance(norm, FrozenBatchNorm2d):
+            for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                tensor.copy_(torch.rand_like(tensor) + 0.5)
+    return network
+
+
+def network() -> nn.Module:
     torch.manual_seed(0)
     norms = [FrozenBatchNorm2d(6), FrozenBatchNorm2d(4)]
-    for norm in norms:
-        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-            tensor.copy_(torch.rand_like(tensor) + 0.5)
-    return nn.Sequential(
+    layers = nn.Sequential(
         Conv2d(3, 6, 3, stride=2, padding=1, bias=False, norm=norms[0], activation=nn.functional.relu),
         Conv2d(6, 4, 1, bias=False, norm=norms[1]),
         Conv2d(4, 5, 3, padding=1, activation=nn.functional.relu),
         Conv2d(5, 4, 3, padding=1, bias=False, norm=nn.GroupNorm(2, 4)),
     )
+    return shuffle_norms(layers)
+
+
+def stage() -> nn.Module:
+    """Residual blocks with and without a projection."""
+    torch.manual_seed(0)
+    kinds = {"bottleneck_channels": 4, "out_channels": 8, "norm": "FrozenBN"}
+    return shuffle_norms(nn.Sequential(BottleneckBlock(3, **kinds), BottleneckBlock(8, **kinds)))
 
 
 def computed(layers: nn.Module, picture: torch.Tensor) -> list[torch.Tensor]:
@@ -62,6 +77,27 @@ def test_features_and_gradients_are_those_of_detectron2_under_the_same_names(
     for own, theirs in zip(computed(quick, picture), computed(plain, picture), strict=True):
         torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-4 * float(theirs.detach().abs().max()))
     assert len(winograd_calls) == 2, "the two 3 × 3 convolutions of stride 1, forwards"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_residual_blocks_are_those_of_detectron2_and_write_over_their_input_in_inference_alone(
+    count: int,
+) -> None:
+    plain, quick = stage(), stage()
+    quicken(quick)
+    assert {type(block) for block in quick} == {QuickBottleneck}
+    picture = torch.randn(count, 3, 9, 11)
+    for own, theirs in zip(computed(quick, picture), computed(plain, picture), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-4 * float(theirs.detach().abs().max()))
+    given = picture.clone()
+    with torch.inference_mode():
+        middle = quick[0](given)
+        found = quick[1](middle)
+        torch.testing.assert_close(found, plain(picture), rtol=1e-3, atol=1e-4)
+    assert torch.equal(given, picture), "the input of a block with a projection is left alone"
+    assert found.data_ptr() == middle.data_ptr()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert quick[1](middle).data_ptr() != middle.data_ptr()
 
 
 @needs_nnpack
