@@ -51,11 +51,47 @@ def read_rows(path: Path, columns: Sequence[str]) -> CsvRows:
     Raises UserError if there is no such file or it cannot be opened.
     """
     data = _file_bytes(path)
-    fault = _text_fault(data, columns)
+    fault = _empty_fault(data, columns) or text_fault(data)
     if fault:
         return CsvRows(False, [], [fault])
     with _fields_up_to(len(data)):
         return _rows(data.decode("utf-8-sig"), columns)
+
+
+def read_table(path: Path, columns: Sequence[str]) -> tuple[tuple[str, ...], list[Row]]:
+    """The header and the rows under it, of however many fields each.
+
+    columns: what a header may hold, for the message about an empty file.
+    Raises UserError naming the line if there is no such file, it is no UTF-8 text, or the quotes of a row do not close.
+    """
+    data = _file_bytes(path)
+    fault = _empty_fault(data, columns) or text_fault(data)
+    if fault:
+        raise UserError(f"{path}, {fault}")
+    rows: list[Row] = []
+    with _fields_up_to(len(data)):
+        for record in _records(data.decode("utf-8-sig")):
+            if isinstance(record, Problem):
+                raise UserError(f"{path}, {record}")
+            rows.append(record)
+    return rows[0].fields, rows[1:]
+
+
+def text_fault(data: bytes) -> Problem | None:
+    """Why the bytes cannot be read as text, with the line; None if they can."""
+    for start, what in _OTHER_FORMATS.items():
+        if data.startswith(start):
+            return Problem(1, f"expected UTF-8 text, but the file is {what}")
+    if b"\0" in data:
+        return Problem(_line_at(data, data.index(b"\0")), "expected UTF-8 text, but this is a binary file")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02x}"
+        return Problem(
+            _line_at(data, error.start), f"expected UTF-8 text, got {byte}; save the file as UTF-8"
+        )
+    return None
 
 
 def shortened(text: str, characters: int = 40) -> str:
@@ -74,23 +110,10 @@ def _file_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: expected a CSV file, but it cannot be read: {error.strerror}") from None
 
 
-def _text_fault(data: bytes, columns: Sequence[str]) -> Problem | None:
-    """Why the bytes cannot be read as text."""
-    if not data.removeprefix(b"\xef\xbb\xbf").strip():
-        return Problem(1, f"the file is empty; expected the header `{','.join(columns)}` and rows")
-    for start, what in _OTHER_FORMATS.items():
-        if data.startswith(start):
-            return Problem(1, f"expected UTF-8 text, but the file is {what}")
-    if b"\0" in data:
-        return Problem(_line_at(data, data.index(b"\0")), "expected UTF-8 text, but this is a binary file")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x}"
-        return Problem(
-            _line_at(data, error.start), f"expected UTF-8 text, got {byte}; save the file as UTF-8"
-        )
-    return None
+def _empty_fault(data: bytes, columns: Sequence[str]) -> Problem | None:
+    if data.removeprefix(b"\xef\xbb\xbf").strip():
+        return None
+    return Problem(1, f"the file is empty; expected the header `{','.join(columns)}` and rows")
 
 
 def _line_at(data: bytes, at: int) -> int:

@@ -52,13 +52,18 @@ def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
         if not (folder / LAST_CHECKPOINT).exists():
             return
         raise UserError(f"{folder}: a run is already here; go on with --resume, or move the folder away")
-    before = read_settings(config, ModelSettings).model_dump(mode="json")  # with defaults of newer settings
+    refuse_other_settings(folder, settings)
+
+
+def refuse_other_settings(folder: Path, settings: ModelSettings) -> None:
+    """Raise UserError if the run in a folder was made with other settings; one that lacks newer keys has their defaults."""
+    before = read_settings(folder / "config.yaml", ModelSettings).model_dump(mode="json")
     now = settings.model_dump(mode="json")
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
         details = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in changed)
         raise UserError(
-            f"{folder}: --resume goes on with the settings of the run, but these changed: {details}"
+            f"{folder}: the run here has other settings: {details}; change them back, or move the folder away"
         )
 
 

@@ -3,8 +3,9 @@
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sartorius.errors import UserError
@@ -44,22 +45,62 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
         yield new
+        if folder.is_dir() and folder.samefile("."):
+            _exchange(folder, new, old)
+            return
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
 
 
-def refuse_foreign(folder: Path, is_ours: Callable[[Path], bool], what: str) -> None:
+def refuse_input(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise UserError if a file to write is one of those that are read; inputs need not exist."""
+    for given in inputs:
+        if out.resolve() == given.resolve():
+            raise UserError(
+                f"{out}: expected another file than the input {given}, which stays as it is; choose another name"
+            )
+
+
+def require_suffix(path: Path, suffixes: Collection[str], what: str) -> None:
+    """Raise UserError unless the name of a file to write has one of these endings, in lower or upper case.
+
+    what: the file in words, for the message.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise UserError(
+            f"{path}: expected the name of a {what} ending in {' or '.join(suffixes)}, got {path.name!r}"
+        )
+
+
+def refuse_foreign(
+    folder: Path, is_ours: Callable[[Path], bool], what: str, parts: Collection[str] = ("*",)
+) -> None:
     """Raise UserError unless the folder may be replaced: new, empty, or an earlier result of the same kind.
 
     is_ours: tells whether a folder is one; what: such a result in words, for the message.
+    parts: patterns of all that such a result consists of, as paths in the folder; anything else is the user's own.
     """
-    if folder.is_file() or folder.is_mount():
+    if folder.is_file() or folder.absolute().is_mount():
         raise UserError(
             f"{folder}: expected the name of a folder to write; choose a folder inside or beside it"
         )
     if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
         raise UserError(f"{folder}: holds something that is no {what}; choose another folder")
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not any(fnmatchcase(name, pattern) for pattern in parts):
+            raise UserError(
+                f"{folder}: would be replaced, but {name} is no part of a {what}; move it, or choose another folder"
+            )
+
+
+def _exchange(folder: Path, new: Path, old: Path) -> None:
+    """Replace what a folder holds, not the folder: the shell that stands in it would be left in a deleted one."""
+    old.mkdir()
+    for source, target in ((folder, old), (new, folder)):
+        for path in list(source.iterdir()):
+            path.rename(target / path.name)
 
 
 def _temporary(path: Path) -> Path:

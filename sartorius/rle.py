@@ -203,6 +203,7 @@ def boxes_xyxy(rles: Sequence[CocoRle]) -> NDArray[np.float32]:
         return np.zeros((0, 4), dtype=np.float32)
     boxes = np.asarray(coco_mask.toBbox([_as_dict(rle) for rle in rles]), dtype=np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
+    boxes[areas_px(rles) == 0] = 0  # a run of length 0 makes pycocotools' box endless
     return boxes
 
 
@@ -247,7 +248,9 @@ def _parsed(texts: Sequence[str]) -> tuple[Ints, Ints, dict[int, str]]:
             numbers.extend(map(int, text.split()))
         except (ValueError, OverflowError):
             del numbers[begin:]
-            bad = next(token for token in text.split() if not _is_whole(token))
+            bad = next(
+                (token for token in text.split() if not _is_whole(token)), text
+            )  # a space of another script
             malformed[row] = f"expected whole numbers `start length …`, got {bad[:40]!r}"
         if (len(numbers) - begin) % 2:
             malformed[row] = (

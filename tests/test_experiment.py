@@ -44,7 +44,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_only_the_same_settings_are_resumed(tmp_path: Path) -> None:
     write_provenance(tmp_path, ModelSettings(), {})
     open_run(tmp_path, ModelSettings(), resume=True)
-    with pytest.raises(UserError, match=r"these changed: base_lr: 0\.0005 -> 0\.1"):
+    with pytest.raises(UserError, match=r"other settings: base_lr: 0\.0005 -> 0\.1"):
         open_run(tmp_path, ModelSettings(base_lr=0.1), resume=True)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sartorius.errors import UserError
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, refuse_foreign, refuse_input, replaced_folder, require_suffix
 
 
 def test_a_finished_file_takes_the_place_of_the_one_before(tmp_path: Path):
@@ -60,3 +60,50 @@ def test_a_file_is_no_folder_to_write_to(tmp_path: Path):
         atomic_path(tmp_path / "file" / "cells.csv"),
     ):
         pass
+
+
+def test_an_input_is_no_file_to_write_under_whatever_name(tmp_path: Path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "cells.csv")
+    refuse_input(tmp_path / "other.csv", [tmp_path / "cells.csv"])
+    for name in ("cells.csv", "new/../cells.csv", "link.csv"):
+        with pytest.raises(UserError, match=r"expected another file than the input .*cells.csv, which stays"):
+            refuse_input(tmp_path / name, [tmp_path / "train.csv", tmp_path / "cells.csv"])
+
+
+def test_a_file_has_one_of_the_endings_in_lower_or_upper_case():
+    for name in ("a.yaml", "a.YML"):
+        require_suffix(Path(name), (".yaml", ".yml"), "file")
+    for name in (".", "a.png", "yaml"):
+        with pytest.raises(UserError, match=r"the name of a file ending in .yaml or .yml, got '"):
+            require_suffix(Path(name), (".yaml", ".yml"), "file")
+
+
+def refuse_others(folder: Path) -> None:
+    refuse_foreign(
+        folder, lambda found: (found / "ours").is_file(), "result", ("ours", "parts", "parts/*.npz")
+    )
+
+
+def test_a_result_with_a_file_of_the_users_own_is_not_replaced(tmp_path: Path):
+    (tmp_path / "parts").mkdir()
+    for name in ("ours", "parts/a.npz"):
+        (tmp_path / name).touch()
+    refuse_others(tmp_path)
+    for name in ("parts/notes.txt", "a.npz"):
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match=f"would be replaced, but {name} is no part of a result"):
+            refuse_others(tmp_path)
+
+
+def test_the_folder_that_a_command_runs_in_may_be_filled_and_stays_that_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    here = Path()
+    refuse_others(here)
+    for text in ("first", "second"):
+        with replaced_folder(here) as folder:
+            (folder / text).write_text(text)
+        assert os.listdir(".") == [text]
+    assert os.listdir(tmp_path) == ["here"]

@@ -186,6 +186,7 @@ def test_a_mask_must_have_two_axes():
         ("1 2 ٣ 1", "expected whole numbers `start length …`, got '٣'"),
         ("1 2 99999999999999999999 1", "expected whole numbers `start length …`, got '99999999999999999999'"),
         ("1 " + "9" * 9000, "expected whole numbers `start length …`, got '" + "9" * 40 + "'"),
+        ("1\u00a03", "expected whole numbers `start length …`, got '1\\xa03'"),
         ("nan", "expected whole numbers `start length …`, got 'nan'"),
         ("1 2 5", "expected pairs `start length …`, got 3 numbers: the last start has no length"),
         ("0 2", "a start below 1 in pair 1: `0 2`"),
@@ -229,6 +230,11 @@ def test_the_first_malformed_text_of_many_is_the_error():
 def test_bytes_that_are_no_counts_of_the_image_are_refused(counts):
     with pytest.raises(ValueError, match=r"mask 1: .*COCO"):
         runs_from_cocos([coco_from_dense(pixels("#.", "..")), CocoRle((2, 2), counts)])
+
+
+def test_an_empty_mask_has_an_empty_box_however_it_is_written():
+    counts = coco_mask.frPyObjects({"size": [6, 8], "counts": [48, 0]}, 6, 8)["counts"]
+    assert boxes_xyxy([CocoRle((6, 8), counts)]).tolist() == [[0, 0, 0, 0]]
 
 
 def test_counts_of_zero_between_runs_change_nothing():

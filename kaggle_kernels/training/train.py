@@ -38,7 +38,7 @@ def main() -> int:
     importlib.import_module("attached").installed(bundle, site)
     from sartorius.pipeline.durations import parsed_duration_s
 
-    left_s = parsed_duration_s(options.budget) - (time.monotonic() - BEGAN_S)
+    end_s = BEGAN_S + parsed_duration_s(options.budget)
     config = chosen_config(bundle, options.model)
     runs = options.working / "runs"
     restore_runs(options.input, runs)
@@ -48,13 +48,13 @@ def main() -> int:
     if options.fold is not None:
         folds = options.working / "folds.csv"
         if not folds.is_file():
-            status = sartorius(site, ["data", "folds", data, "--out", folds], left_s)
-            if status != 0:
+            status = sartorius(site, ["data", "folds", data, "--out", folds], end_s)
+            if status != 0 or not folds.is_file():
                 return status
         arguments += ["--folds", folds, "--fold", options.fold]
     if (runs / config.stem / split / CHECKPOINT).is_file():
         arguments.append("--resume")
-    return sartorius(site, [*arguments, *more], left_s)
+    return sartorius(site, [*arguments, *more], end_s)
 
 
 def parsed_options() -> tuple:
@@ -129,13 +129,13 @@ def gpus_here() -> int:
     return torch.cuda.device_count()
 
 
-def sartorius(site: Path, arguments: list, left_s: float) -> int:
-    """The exit status of the command line, 0 also if the time was up; its last checkpoint is kept."""
+def sartorius(site: Path, arguments: list, end_s: float) -> int:
+    """The exit status of the command line, 0 also if it was ended at `end_s` of the clock; what it has written is kept."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-P", "-c", "from sartorius.cli import main; main()", *map(str, arguments)]
     with subprocess.Popen(command, env=environment) as running:
         try:
-            return running.wait(max(left_s, 0.0))
+            return running.wait(max(end_s - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
             running.send_signal(signal.SIGINT)
         try:

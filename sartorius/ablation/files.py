@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from sartorius.config import EnsembleSettings, ModelSettings, load_ensemble_settings
-from sartorius.config.reading import changes_from_base, leaf_differences
+from sartorius.config.reading import changes_from_base, leaf_differences, seen_from
 from sartorius.config.yaml_files import CHOICE_KEYS, merged, read_layers
 from sartorius.errors import UserError
 
@@ -74,9 +74,9 @@ def put_on(folder: AblationFolder, ensemble: Path) -> AblationFolder:
 def settings_on(file: Ablation, ensemble: Path) -> EnsembleSettings:
     """What a file itself says on top of an ensemble, which may be another than the base that it names.
 
-    Raises UserError if it does not fit.
+    Paths are relative to the ensemble's folder. Raises UserError if it does not fit.
     """
-    own = read_layers(file.path)[0].mapping
+    own = seen_from(ensemble.parent, read_layers(file.path)[0], EnsembleSettings)
     whole = merged([own, load_ensemble_settings(ensemble).model_dump(mode="json")])
     if "fusion" in own:  # else a type with fusion settings of its own would not notice
         whole["fusion_per_type"] = own.get("fusion_per_type", {})

@@ -133,6 +133,6 @@ class _Bench:
 
 def _set_keys(file: Ablation) -> list[str]:
     """The searchable settings that a file sets, but not those that come with another strategy of fusion."""
-    if "fusion.method" in file.changes:
-        return [key for key in SEARCHED_AS if key in file.changes and not key.startswith("fusion.")]
-    return [key for key in SEARCHED_AS if any(f"{one}.".startswith(f"{key}.") for one in file.changes)]
+    with_method = "fusion.method" in file.changes
+    changed = [one for one in file.changes if not (with_method and one.startswith("fusion."))]
+    return [key for key in SEARCHED_AS if any(f"{one}.".startswith(f"{key}.") for one in changed)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sartorius.ablation.results import Row
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, require_suffix
 from sartorius.metrics.bootstrap import PairedDifference
 
 TITLE = "# Results\n\nWritten by `sartorius ablate`; nothing here is typed by hand.\n"
@@ -26,8 +26,17 @@ def section(title: str, explanation: Sequence[str], rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def require_page(page: Path) -> None:
+    """Raise UserError unless the file's ending is that of a Markdown page."""
+    require_suffix(page, (".md",), "Markdown page")
+
+
 def write_section(page: Path, name: str, text: str) -> None:
-    """Put a section between the markers of `name` in a page; at its end if they are not there. Other text stays."""
+    """Put a section between the markers of `name` in a page; at its end if they are not there. Other text stays.
+
+    Raises UserError if the file's ending is not that of a page.
+    """
+    require_page(page)
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before = page.read_text(encoding="utf-8") if page.exists() else TITLE
     block = f"{begin}\n{text}\n{end}"

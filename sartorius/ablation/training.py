@@ -12,9 +12,9 @@ import yaml
 
 from sartorius.ablation.files import AblationFolder, shown
 from sartorius.ablation.results import Result, Table, rows_of
-from sartorius.config import load_ensemble_settings
+from sartorius.config import load_ensemble_settings, load_model_settings
 from sartorius.errors import UserError
-from sartorius.experiment import run_folder
+from sartorius.experiment import refuse_other_settings, run_folder
 from sartorius.files import atomic_path
 from sartorius.tuning.cross import Report, cross_tuned, no_report
 from sartorius.tuning.images import CachedImages, Data, read_cached_images
@@ -70,7 +70,7 @@ def ablate_training(
 
     n_parts, seed: parts that the images are split into if they are all of one fold, and the seed of that split.
     run: runs one command.
-    Raises UserError if a run was made with another split than `folds_csv`, or a command fails.
+    Raises UserError if a run was made with other settings or another split than `folds_csv`, or a command fails.
     """
     configs = [folder.base, *(file.path for file in folder.files)]
     pending = [(config, step) for config in configs for step in steps_to_do(config, training)]
@@ -98,6 +98,8 @@ def _steps_of_fold(config: Path, training: Training, fold: int) -> list[Step]:
     folder = run_folder(training.runs, config, fold)
     split = ("--folds", str(training.folds_csv), "--fold", str(fold))
     steps = []
+    if (folder / "config.yaml").is_file():
+        refuse_other_settings(folder, load_model_settings(config))
     if not (folder / WEIGHTS).is_file():
         resumed = ("--resume",) if (folder / "config.yaml").is_file() else ()
         arguments = ("train", str(config), "--data", str(training.data), *split, "--runs", str(training.runs))

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from sartorius.app.sessions import Session
 from sartorius.app.steps import steps_of
 from sartorius.app.uploads import Refusal, take_uploads
 from sartorius.errors import UserError
+from sartorius.morphometrics.cell_table import is_pixel_size
 
 #: What Gradio takes for one component: a value or an update of its properties.
 Update = Any
@@ -142,6 +142,9 @@ class Answers:
                 yield [*told, *self._overview(session, choice, searching=True), *same_numbers]
                 yield [*told, *self._all(session, choice, quantity, of_all, searching=True)]
         ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
+        if session.closed:  # its images were removed, and the page shows that already
+            yield [*ended, *same_overview, *same_numbers]
+            return
         yield [*ended, *self._all(session, choice, quantity, of_all)]
 
     def _search(
@@ -224,12 +227,12 @@ class Answers:
 
 
 def _pixel_size(text: str | None) -> float | None:
-    """The number a visitor has typed, with point or comma; None if it is none or not above 0."""
+    """The number a visitor has typed, with point or comma; None if it is none or no pixel's size."""
     try:
         um_per_px = float((text or "").strip().replace(",", "."))
     except ValueError:
         return None
-    return um_per_px if 0 < um_per_px < inf else None
+    return um_per_px if is_pixel_size(um_per_px) else None
 
 
 def _key(request: gr.Request) -> str:

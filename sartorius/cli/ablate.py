@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,7 +76,8 @@ def ablate(
         bool, typer.Option("--dry-run", help="Only show what each file changes, and what would be run.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Page to write the table into, for example configs/README.md.")
+        Path | None,
+        typer.Option(help="Markdown page to write the table into, for example configs/README.md."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +87,10 @@ def ablate(
     need --data and --folds; a run that is there is taken or gone on with.
     """
     from sartorius.ablation.files import put_on, read_folder
+    from sartorius.ablation.table import require_page
 
+    if out is not None:
+        require_page(out)
     ablations = read_folder(folder)
     if ablations.of_ensembles:
         _refuse_given(
@@ -106,7 +110,7 @@ def ablate(
     if on is not None:
         ablations = put_on(ablations, on)
     if dry_run and (ablations.of_ensembles or data is None or folds is None):
-        _show_changes(ablations)
+        _tell_changes(ablations, None, as_json)
         return
     if ablations.of_ensembles:
         if not predictions or truth is None or folds is None:
@@ -124,7 +128,7 @@ def ablate(
 
         training = Training(data, folds, tuple(fold or [0]), runs, device, tuple(shlex.split(train)))
         if dry_run:
-            _show_changes(ablations, training)
+            _tell_changes(ablations, training, as_json)
             return
         table = _of_training(ablations, training, parts, seed)
         text = TRAINING_TEXT.format(folds=", ".join(map(str, training.folds)))
@@ -188,19 +192,26 @@ def _run(arguments: Sequence[str]) -> None:
         )
 
 
-def _show_changes(ablations: "AblationFolder", training: "Training | None" = None) -> None:
+def _tell_changes(ablations: "AblationFolder", training: "Training | None", as_json: bool) -> None:
+    """What each file changes and the commands that are left to run; rows as those of the table, the base's first."""
     from sartorius.ablation.files import shown
     from sartorius.ablation.training import steps_to_do
 
+    files = [(ablations.base, ""), *((file.path, shown(file.changes)) for file in ablations.files)]
+    rows: list[dict[str, Any]] = []
+    for path, changes in files:
+        steps = steps_to_do(path, training) if training else []
+        commands = [f"sartorius {shlex.join(step.arguments)}" for step in steps]
+        rows.append({"name": path.stem, "changes": changes, "commands": commands})
+    if as_json:
+        typer.echo(json.dumps({"base": str(ablations.base), "rows": rows}, indent=2, ensure_ascii=False))
+        return
     typer.echo(f"base: {ablations.base}")
-    for path, changes in (
-        (ablations.base, ""),
-        *((file.path, shown(file.changes)) for file in ablations.files),
-    ):
-        if changes:
-            typer.echo(f"{path.stem}: {changes}")
-        for step in steps_to_do(path, training) if training else ():
-            typer.echo(f"  sartorius {shlex.join(step.arguments)}")
+    for row in rows:
+        if row["changes"]:
+            typer.echo(f"{row['name']}: {row['changes']}")
+        for command in row["commands"]:
+            typer.echo(f"  {command}")
 
 
 def _tell(folder: Path, table: "Table", text: str, out: Path | None, as_json: bool) -> None:

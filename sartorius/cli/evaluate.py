@@ -56,8 +56,9 @@ def evaluate(
     ] = None,
     coco: Annotated[bool, typer.Option("--coco", help="COCO AP of masks and boxes as well.")] = False,
     max_detections: Annotated[
-        int, typer.Option(min=1, help="With --coco: detections per image, the surest first.")
-    ] = 1000,
+        int | None,
+        typer.Option(min=1, help="With --coco: detections per image, the surest first. Default: 1000."),
+    ] = None,
     livecell: Annotated[
         list[LivecellConvention] | None,
         typer.Option(
@@ -78,9 +79,14 @@ def evaluate(
     from sartorius.cli.evaluate_inputs import folds_without_leaks, for_images, read_found
     from sartorius.data.competition import read_truth
     from sartorius.metrics.assessment import Wanted, assess
+    from sartorius.metrics.coco import MAX_DETECTIONS
     from sartorius.metrics.images import chosen_images
 
     refuse_half_a_fold(folds, fold)
+    if max_detections is not None and not coco:
+        raise UserError(
+            f"--max-detections {max_detections} is for the figures of --coco: give both, or leave out --max-detections"
+        )
     if (coco or livecell) and not predictions.is_dir():
         option = "--coco" if coco else "--livecell"
         raise UserError(f"{predictions}: {option} ranks cells by score; expected a folder of predictions")
@@ -94,7 +100,7 @@ def evaluate(
     wanted = Wanted(
         variant.value,
         confusion=predictions.is_dir(),
-        coco_detections=max_detections if coco else None,
+        coco_detections=(max_detections or MAX_DETECTIONS) if coco else None,
         livecell=tuple(convention.value for convention in dict.fromkeys(livecell or [])),
     )
     assessment = assess(found, chosen, np.random.default_rng(seed), wanted, *others)

@@ -40,10 +40,12 @@ def measure(
 ) -> None:
     """Measure cells: one row per cell, one per image, and the distribution of each quantity per cell type."""
     from sartorius.cli.progress import shown_progress
-    from sartorius.morphometrics import require_table_suffix, write_measurements
+    from sartorius.files import refuse_input
+    from sartorius.morphometrics import table_paths, write_measurements
     from sartorius.pipeline.measuring import measure_file
 
-    require_table_suffix(out)
+    for table in table_paths(out):
+        refuse_input(table, [cells])
     paths = images_to_read(images, split)
     with shown_progress() as report:
         measurements = measure_file(cells, paths, um_per_px, report=report)

@@ -70,6 +70,8 @@ def pseudo(
         twins = annotated_twins(believed_files, list_images(image_folder(annotated, "train")))
     others = {name: label for name, label in believed.items() if name not in twins}
     labels = surest_of_each_type(others, settings.most_images)
+    if not labels:
+        raise UserError(f"{out}: {_why_none(believed, others, most_images)}")
     facts = {
         **settings.model_dump(),
         "predictions": read_manifest(fused).model_dump(mode="json"),
@@ -81,6 +83,17 @@ def pseudo(
         typer.echo(json.dumps(told))
     else:
         _say_what_is_kept(labels, len(found), len(twins), out)
+
+
+def _why_none(
+    believed: "Mapping[str, PseudoLabel]", others: "Mapping[str, PseudoLabel]", most_images: str
+) -> str:
+    """Which step left no image: others are the believed ones that are not annotated."""
+    if not believed:
+        return "no image is labelled surely enough; lower --min-score or --min-confidence"
+    if not others:
+        return f"the images labelled surely enough are all --annotated already: {len(believed)} of {len(believed)}"
+    return f"--most-images {most_images} keeps none of the {len(others)} images labelled surely enough"
 
 
 def _say_what_is_kept(labels: "Mapping[str, PseudoLabel]", predicted: int, twins: int, out: Path) -> None:

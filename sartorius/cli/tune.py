@@ -63,15 +63,18 @@ def tune(
     report. The file's own settings are searched on all images. A trial tries every score threshold at once.
     """
     from sartorius.cli.progress import shown_progress
-    from sartorius.errors import UserError
+    from sartorius.config.yaml_files import read_layers
+    from sartorius.files import refuse_input, require_suffix
     from sartorius.tuning.curves import draw_curves
     from sartorius.tuning.images import Data
     from sartorius.tuning.search import Budget
     from sartorius.tuning.space import SEARCHED, checked_names
     from sartorius.tuning.tuned_file import tune as tune_ensemble
 
-    if out.resolve() == ensemble.resolve():
-        raise UserError(f"{out}: expected another file than the ensemble that is tuned, which stays as it is")
+    require_suffix(out, (".yaml", ".yml"), "tuned ensemble file")
+    picture = curves or out.with_suffix(".png")
+    require_suffix(picture, (".png",), "picture")
+    refuse_input(out, [Path(layer.origin) for layer in read_layers(ensemble)])
     names = SEARCHED if search is None else [part.strip() for part in search.split(",") if part.strip()]
     budget = Budget(checked_names(names), trials, seed)
     command = shlex.join(["sartorius", *sys.argv[1:]])
@@ -79,7 +82,6 @@ def tune(
         tuned = tune_ensemble(
             ensemble, Data(tuple(predictions), truth, folds), out, budget, parts, command, report
         )
-    picture = curves or out.with_suffix(".png")
     draw_curves(picture, tuned.objective, tuned.start, tuned.settings)
     if as_json:
         result = {"out": str(out), "curves": str(picture), "tuned": tuned.record.model_dump(mode="json")}

@@ -1,9 +1,11 @@
 """Settings of an ensemble: its models, their test-time views, fusion and clean-up."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from sartorius.config.fusion import (
     FusionSettings,
@@ -14,9 +16,12 @@ from sartorius.config.fusion import (
     WbfSettings,
 )
 from sartorius.config.gains import Gains
+from sartorius.config.model import ModelSettings
+from sartorius.config.per_type import DEFAULT
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
 from sartorius.config.tiling import TilingSettings
 from sartorius.config.tuned import TunedRecord
+from sartorius.errors import UserError
 
 Flip = Literal["none", "horizontal", "vertical", "rotate180"]
 
@@ -170,5 +175,38 @@ STAGE_WISE_MEMBER = MemberSettings.model_construct(name="stage_wise")
 
 
 def load_ensemble_settings(path: Path) -> EnsembleSettings:
-    """The ensemble of a YAML file; raises UserError naming file and key."""
-    return read_settings(path, EnsembleSettings)
+    """The ensemble of a YAML file; raises UserError naming file and key.
+
+    Cell types that settings name must be those of its models, and all of these need a value, as far as the models'
+    files are there and no member is another program's.
+    """
+    settings = read_settings(path, EnsembleSettings)
+    models = [path.parent / member.model for member in settings.trained_members]
+    if len(models) == len(settings.members) and all(model.is_file() for model in models):
+        types = {name for model in models for name in read_settings(model, ModelSettings).cell_types}
+        _require_types_of_models(path, settings, sorted(types))
+    return settings
+
+
+def _require_types_of_models(path: Path, settings: EnsembleSettings, known: Sequence[str]) -> None:
+    fusions = {"fusion": settings.fusion}
+    fusions |= {f"fusion_per_type.{name}": fusion for name, fusion in settings.fusion_per_type.items()}
+    groups: dict[str, BaseModel] = {**fusions, "postprocess": settings.postprocess}
+    per_type = {
+        f"{group}.{key}": value
+        for group, own in groups.items()
+        for key, value in own
+        if isinstance(value, dict)
+    }
+    named = {key: value.keys() - {DEFAULT} for key, value in per_type.items()}
+    named["fusion_per_type"] = set(settings.fusion_per_type)
+    named["postprocess.label_fill_types"] = set(settings.postprocess.label_fill_types)
+    for key, names in named.items():
+        for name in sorted(names - set(known)):
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"{path}: {key} names {name!r}, the models know {', '.join(known)}{hint}")
+    for key, value in per_type.items():
+        lacking = sorted(set(known) - value.keys())
+        if lacking and DEFAULT not in value:
+            raise UserError(f"{path}: {key} has no value for {lacking[0]!r}; add it or {DEFAULT!r}")

@@ -37,16 +37,21 @@ def value_for(setting: float | dict[str, float] | dict[str, int], cell_type: str
 
     Raises UserError if the mapping names neither the type nor `default`.
     """
+    value = value_if_any(setting, cell_type)
+    if value is None:
+        assert isinstance(setting, dict)
+        raise UserError(
+            f"no value for cell type {cell_type!r}: the setting names {', '.join(sorted(setting))}; "
+            f"add {cell_type!r} or {DEFAULT!r}"
+        )
+    return value
+
+
+def value_if_any(setting: float | dict[str, float] | dict[str, int], cell_type: str) -> float | None:
+    """As `value_for`, but None if the mapping names neither the type nor `default`."""
     if not isinstance(setting, dict):
         return setting
-    if cell_type in setting:
-        return setting[cell_type]
-    if DEFAULT in setting:
-        return setting[DEFAULT]
-    raise UserError(
-        f"no value for cell type {cell_type!r}: the setting names {', '.join(sorted(setting))}; "
-        f"add {cell_type!r} or {DEFAULT!r}"
-    )
+    return setting.get(cell_type, setting.get(DEFAULT))
 
 
 def values_for(

@@ -85,7 +85,7 @@ def _checked(layers: Sequence[Layer], model: type[Settings]) -> Settings:
 
 def _layers_seen_from(path: Path, model: type[BaseModel]) -> list[Layer]:
     """A file and its bases, relative paths all relative to the file."""
-    return [layer._replace(mapping=_moved(layer, model, path.parent)) for layer in read_layers(path)]
+    return [layer._replace(mapping=seen_from(path.parent, layer, model)) for layer in read_layers(path)]
 
 
 def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _moved(layer: Layer, model: type[BaseModel], folder: Path) -> dict[str, Any]:
+def seen_from(folder: Path, layer: Layer, model: type[BaseModel]) -> dict[str, Any]:
     """The mapping of a layer with its relative paths rewritten for a reader in another folder."""
     if layer.folder.resolve() == folder.resolve():
         return layer.mapping

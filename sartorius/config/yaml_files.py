@@ -72,7 +72,14 @@ def parsed_override(text: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses keys that are no text or written twice."""
+    """YAML's safe loader, which also refuses keys that are no text or written twice, and what contains itself."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node in self.recursive_objects:
+            raise yaml.constructor.ConstructorError(
+                None, None, "an alias (`*name`) stands for something that contains it", node.start_mark
+            )
+        return super().construct_object(node, deep=True)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

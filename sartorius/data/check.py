@@ -16,6 +16,7 @@ from sartorius.data.competition import (
     read_annotation_table,
     truth_csv,
 )
+from sartorius.data.folds import wells_of
 from sartorius.data.images import list_images, read_image
 from sartorius.data.leakage import pixel_hash
 from sartorius.errors import UserError
@@ -26,6 +27,7 @@ Kind = Literal[
     "malformed_row",
     "unknown_type",
     "mixed_types",
+    "mixed_wells",
     "empty_row_beside_cells",
     "row_without_image",
     "image_without_row",
@@ -102,6 +104,10 @@ def check_data(data_dir: Path) -> DataCheck:
             for line, text in faults.items()
         ),
         *_row_findings(annotations),
+        *(
+            Finding("problem", "mixed_wells", table["id"][line], line, text)
+            for line, text in wells_of(table)[1].items()
+        ),
         *_missing(first_lines, train),
         *_image_findings(train, test, truth),
         *_cell_findings(truth, annotations),

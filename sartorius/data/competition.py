@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from sartorius.cells import Cells, annotated
+from sartorius.csv_rows import read_table, shortened
 from sartorius.errors import UserError
 from sartorius.rle import CocoRle, KaggleRle, cocos_from_runs, kaggle_runs
 
@@ -15,6 +16,8 @@ Split = Literal["train", "test"]
 TRUTH_COLUMNS = ("id", "annotation", "width", "height", "cell_type")
 #: Names the well an image was taken in; empty for most images of some copies of the data.
 GROUP_COLUMN = "sample_id"
+#: Column of our own: what a row has after the header's last column.
+BEYOND_COLUMN = "beyond the last column"
 #: Images of a million pixels along a side are a mistake in the file.
 MAX_SIZE_DIGITS = 6
 
@@ -76,37 +79,38 @@ def read_truth(csv: Path, image_ids: Collection[str] | None = None) -> dict[str,
 def read_annotation_table(csv: Path) -> pd.DataFrame:
     """The rows of a truth file as text, its index the line of each row in the file; blank lines are left out.
 
-    Columns are `TRUTH_COLUMNS` and, where the file has it, `GROUP_COLUMN`; a missing value is empty text.
+    Columns are `TRUTH_COLUMNS`, where the file has it `GROUP_COLUMN`, and `BEYOND_COLUMN`; a missing value is empty text.
     Raises UserError if the file is missing, no text table, or lacks a column.
     """
-    try:
-        table = pd.read_csv(
-            csv,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            index_col=False,
-            encoding="utf-8-sig",
-            usecols=lambda name: name in (*TRUTH_COLUMNS, GROUP_COLUMN),
-        ).fillna("")
-    except FileNotFoundError:
-        raise UserError(f"{csv}: no such file of annotations") from None
-    except IsADirectoryError:
-        raise UserError(
-            f"{csv}: expected a CSV file of annotations such as train.csv, got a folder"
-        ) from None
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{csv}: expected a CSV file of annotations, got an empty one") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{csv}: expected a CSV file of annotations: {error}") from None
-    missing = [name for name in TRUTH_COLUMNS if name not in table.columns]
+    table = read_whole_table(csv)
+    table = table[[*TRUTH_COLUMNS, *({GROUP_COLUMN} & {*table}), BEYOND_COLUMN]]
+    return table[(table != "").any(axis=1)]
+
+
+def read_whole_table(csv: Path) -> pd.DataFrame:
+    """As `read_annotation_table`, with all columns that the file has, and all rows that are not blank lines."""
+    header, rows = read_table(csv, TRUTH_COLUMNS)
+    missing = [name for name in TRUTH_COLUMNS if name not in header]
     if missing:
         raise UserError(
             f"{csv}: expected the columns {', '.join(TRUTH_COLUMNS)}; there is no {' and no '.join(missing)} "
             "in the first line"
         )
-    table.index = pd.RangeIndex(2, len(table) + 2, name="line")
-    return table[(table != "").any(axis=1)]
+    twice = [name for name in (*TRUTH_COLUMNS, GROUP_COLUMN) if header.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"{csv}: expected each column once, but {twice[0]} is there {header.count(twice[0])} times"
+        )
+    width = len(header)
+    return pd.DataFrame(
+        [
+            (*fields[:width], *[""] * (width - len(fields)), ",".join(fields[width:]).strip(","))
+            for _, fields in rows
+        ],
+        columns=[*header, BEYOND_COLUMN],
+        index=pd.Index([row.line for row in rows], dtype=int, name="line"),
+        dtype=str,
+    )
 
 
 def annotations_of(table: pd.DataFrame) -> tuple[list[Annotation], dict[int, str]]:
@@ -141,14 +145,17 @@ def cells_by_image(annotations: Iterable[Annotation]) -> dict[str, Cells]:
 
 
 def _sizes_hw(table: pd.DataFrame) -> tuple[dict[int, tuple[int, int]], dict[int, str]]:
-    """The (height, width) of each row by line, and what is wrong with rows without an id, without a size or with
-    another size than the first of their image.
+    """The (height, width) of each row by line, and what is wrong with rows of too many values, without an id, without
+    a size or with another size than the first of their image.
     """
     sizes_hw: dict[int, tuple[int, int]] = {}
     faults: dict[int, str] = {}
     first: dict[str, tuple[int, int]] = {}
-    columns = (table.index, table["id"], table["width"], table["height"])
-    for line, image_id, width, height in zip(*columns, strict=True):
+    columns = (table.index, table["id"], table["width"], table["height"], table[BEYOND_COLUMN])
+    for line, image_id, width, height, beyond in zip(*columns, strict=True):
+        if beyond:
+            faults[line] = f"expected one value for each column, got {shortened(beyond)} after the last"
+            continue
         if not image_id:
             faults[line] = "the id is empty"
             continue

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sartorius.cells import Cells
+from sartorius.csv_rows import read_rows
 from sartorius.data.competition import GROUP_COLUMN, read_annotation_table, read_truth, truth_csv
 from sartorius.errors import UserError
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, refuse_input
 
 FOLDS_COLUMNS = ("id", "fold")
 
@@ -37,9 +38,10 @@ class _Group(NamedTuple):
 def split_data(data_dir: Path, folds_csv: Path, folds: int, seed: int) -> list[FoldCount]:
     """Write the folds of a data set's training images and return what each holds, see `make_folds`.
 
-    Raises UserError if there is no well-formed train.csv or too few images.
+    Raises UserError if there is no well-formed train.csv, it is `folds_csv` itself, or there are too few images.
     """
     csv = truth_csv(data_dir)
+    refuse_input(folds_csv, [csv])
     truth, groups = read_truth(csv), read_groups(csv)
     chosen = make_folds(truth, groups, folds, np.random.default_rng(seed))
     check_folds(chosen, groups)
@@ -54,17 +56,25 @@ def read_groups(csv: Path) -> dict[str, str]:
     Raises UserError if an image's rows name two wells, and like `read_annotation_table`.
     """
     table = read_annotation_table(csv)
-    wells = table[GROUP_COLUMN] if GROUP_COLUMN in table else pd.Series("", index=table.index)
-    groups: dict[str, str] = {}
-    for line, image_id, well in zip(table.index, table["id"], wells, strict=True):
-        if not well:
+    wells, faults = wells_of(table)
+    for line, fault in faults.items():
+        raise UserError(f"{csv}, line {line}: image {table['id'][line]}: {fault}")
+    return {image_id: wells.get(image_id, f"image {image_id}") for image_id in sorted(set(table["id"]))}
+
+
+def wells_of(table: pd.DataFrame) -> tuple[dict[str, str], dict[int, str]]:
+    """The first well that a truth file's table names for an image, and by line what is wrong with each other one."""
+    first: dict[str, str] = {}
+    told: set[tuple[str, str]] = set()
+    faults: dict[int, str] = {}
+    if GROUP_COLUMN not in table:
+        return first, faults
+    for line, image_id, well in zip(table.index, table["id"], table[GROUP_COLUMN], strict=True):
+        if not well or first.setdefault(image_id, well) == well or (image_id, well) in told:
             continue
-        if groups.setdefault(image_id, well) != well:
-            raise UserError(
-                f"{csv}, line {line}: image {image_id} has the {GROUP_COLUMN} {well!r}, "
-                f"but {groups[image_id]!r} in a line above"
-            )
-    return {image_id: groups.get(image_id, f"image {image_id}") for image_id in sorted(set(table["id"]))}
+        told.add((image_id, well))
+        faults[int(line)] = f"the {GROUP_COLUMN} is {well!r}, but {first[image_id]!r} in a line above"
+    return first, faults
 
 
 def make_folds(
@@ -135,19 +145,14 @@ def read_folds(csv: Path, groups: Mapping[str, str] | None = None) -> dict[str, 
 
     Raises UserError naming file and line for anything else than `write_folds` writes, and for folds that leak.
     """
-    try:
-        table = pd.read_csv(csv, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{csv}: no such folds file; `sartorius data folds` makes one") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise UserError(f"{csv}: expected a CSV file of folds: {error}") from None
-    if tuple(table.columns) != FOLDS_COLUMNS:
-        raise UserError(
-            f"{csv}: expected the columns {','.join(FOLDS_COLUMNS)}, got {','.join(table.columns)}"
-        )
+    if not csv.exists():
+        raise UserError(f"{csv}: no such folds file; `sartorius data folds` makes one")
+    _, rows, problems = read_rows(csv, FOLDS_COLUMNS)
+    if problems:
+        raise UserError(f"{csv}, {problems[0]}")
     folds: dict[str, int] = {}
-    for line, (image_id, fold) in enumerate(zip(table["id"], table["fold"], strict=True), start=2):
-        if not (str(fold).isascii() and str(fold).isdigit()):
+    for line, (image_id, fold) in rows:
+        if not (fold.isascii() and fold.isdigit()):
             raise UserError(f"{csv}, line {line}: expected a fold from 0, got {fold!r}")
         if image_id in folds:
             raise UserError(

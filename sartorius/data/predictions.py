@@ -31,6 +31,8 @@ _DAMAGE = (
 _PACKED = ("cache_version", "image_id", "size_hw", "counts", "offsets")
 _COLUMNS = ("scores", "cell_types", "sources")
 _SOFT_COLUMNS = ("soft_masks", "soft_boxes_xyxy")
+#: Tells the image from which predictions were made; files of other cells, and older ones, lack it.
+_PICTURE = "picture"
 
 
 class PredictionManifest(BaseModel):
@@ -53,8 +55,11 @@ def prediction_path(folder: Path, image_id: str) -> Path:
     return folder / f"{image_id}.npz"
 
 
-def write_cells(path: Path, cells: Cells) -> None:
-    """Write the cells of one image, whole or not at all; an image without cells gets a file as well."""
+def write_cells(path: Path, cells: Cells, picture: str = "") -> None:
+    """Write the cells of one image, whole or not at all; an image without cells gets a file as well.
+
+    picture: `pixel_hash` of the image that a model was shown, by which `read_picture` tells another one of its name.
+    """
     counts = [mask.counts for mask in cells.masks]
     arrays: dict[str, NDArray[Any]] = {
         "cache_version": np.array(CACHE_VERSION),
@@ -66,6 +71,8 @@ def write_cells(path: Path, cells: Cells) -> None:
     }
     if cells.soft_masks is not None:
         arrays |= {name: getattr(cells, name) for name in _SOFT_COLUMNS}
+    if picture:
+        arrays[_PICTURE] = np.array(picture)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
@@ -85,6 +92,15 @@ def read_cells(path: Path) -> Cells:
             f"{path}: expected cached predictions of one image, got a damaged or foreign file "
             f"({type(error).__name__}: {error}); delete it and predict again"
         ) from None
+
+
+def read_picture(path: Path) -> str:
+    """The hash of the image that a file of predictions was made from; "" if it does not tell, or is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return str(arrays[_PICTURE]) if _PICTURE in arrays else ""
+    except _DAMAGE:
+        return ""
 
 
 def write_manifest(folder: Path, manifest: PredictionManifest) -> None:
@@ -132,14 +148,21 @@ def read_prediction_folder(folder: Path) -> dict[str, Cells]:
 
     Raises UserError if the folder has no manifest, or a file is damaged or named after another image.
     """
-    found = {image_id: read_cells(path) for image_id, path in list_predictions(folder).items()}
-    for image_id, cells in found.items():
-        if cells.image_id != image_id:
-            raise UserError(
-                f"{prediction_path(folder, image_id)}: the name says image {image_id}, the file holds "
-                f"{cells.image_id}; delete it and predict again"
-            )
-    return found
+    return {image_id: read_prediction(folder, image_id) for image_id in list_predictions(folder)}
+
+
+def read_prediction(folder: Path, image_id: str) -> Cells:
+    """The cells of one image of a folder.
+
+    Raises UserError if the file is missing, damaged or named after another image.
+    """
+    path = prediction_path(folder, image_id)
+    cells = read_cells(path)
+    if cells.image_id != image_id:
+        raise UserError(
+            f"{path}: the name says image {image_id}, the file holds {cells.image_id}; delete it and predict again"
+        )
+    return cells
 
 
 def list_sources(root: Path) -> dict[str, Path]:
@@ -158,7 +181,7 @@ def _cells(arrays: Any) -> Cells:
     """Raises ValueError, TypeError or KeyError if the arrays are not those of `write_cells`."""
     if not isinstance(arrays, np.lib.npyio.NpzFile) or int(arrays["cache_version"]) != CACHE_VERSION:
         raise ValueError(f"not version {CACHE_VERSION} of the prediction cache")
-    soft_columns = tuple(sorted(set(arrays.files) - set(_PACKED) - set(_COLUMNS)))
+    soft_columns = tuple(sorted(set(arrays.files) - {*_PACKED, _PICTURE, *_COLUMNS}))
     if soft_columns not in ((), tuple(sorted(_SOFT_COLUMNS))):
         raise ValueError(f"unknown or missing columns beside {', '.join(soft_columns)}")
     height, width = (int(side) for side in arrays["size_hw"])

@@ -14,6 +14,7 @@ from sartorius.cells import Cells
 from sartorius.config.per_type import FractionPerType, PixelsPerType, value_for
 from sartorius.config.reading import FrozenSettings
 from sartorius.data.competition import TRUTH_COLUMNS
+from sartorius.data.images import IMAGE_SUFFIXES, image_size_hw
 from sartorius.data.leakage import leaks
 from sartorius.errors import UserError
 from sartorius.files import atomic_path, refuse_foreign, replaced_folder
@@ -22,6 +23,8 @@ from sartorius.rle import kaggles_from_cocos
 
 #: Lies beside the `train.csv` of pseudo labels and says how they were made.
 PSEUDO_JSON = "pseudo.json"
+#: Patterns of everything in a folder of pseudo labels.
+PARTS = (PSEUDO_JSON, "train.csv", "train", *(f"train/*{suffix}" for suffix in IMAGE_SUFFIXES))
 
 
 class PseudoSettings(FrozenSettings):
@@ -86,16 +89,24 @@ def write_pseudo_data(
 
     images: the image files by id. facts: what `pseudo.json` says besides counts and confidences.
     out: new, empty, or earlier pseudo labels, which are replaced once everything is done.
-    Raises UserError if no image is left, a labelled image has no file, or `out` holds something else.
+    Raises UserError if no image is left, a labelled image has no file or one of another size, or `out` holds something
+    else.
     """
-    refuse_foreign(out, lambda folder: (folder / PSEUDO_JSON).is_file(), "data set of pseudo labels")
+    refuse_foreign(out, lambda folder: (folder / PSEUDO_JSON).is_file(), "data set of pseudo labels", PARTS)
     if not labels:
-        raise UserError(f"{out}: no image is labelled surely enough; lower --min-score or --min-confidence")
+        raise UserError(f"{out}: expected at least one labelled image, got none")
     absent = sorted(labels.keys() - images.keys())
     if absent:
         raise UserError(
             f"{absent[0]} and {len(absent) - 1} more predicted images have no file among the images"
         )
+    for image_id, label in labels.items():
+        size_hw = image_size_hw(images[image_id])
+        if size_hw != label.cells.size_hw:
+            raise UserError(
+                f"image {image_id}: its cells are of an image of height and width {label.cells.size_hw}, but "
+                f"{images[image_id]} has {size_hw}; name the folder with the images that the cells were found in"
+            )
     with replaced_folder(out) as folder:
         (folder / "train").mkdir()
         for image_id in labels:

@@ -9,16 +9,18 @@ import pandas as pd
 
 from sartorius.cells import Cells
 from sartorius.data.competition import (
+    BEYOND_COLUMN,
     annotations_of,
     cells_by_image,
     image_folder,
     read_annotation_table,
+    read_whole_table,
     truth_csv,
 )
 from sartorius.data.images import list_images, read_image
 from sartorius.data.repair import FAULTS, Fault, ImageRepair, repaired, with_unlabelled
 from sartorius.errors import UserError
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, refuse_foreign, refuse_input
 from sartorius.rle import kaggles_from_cocos
 
 REPAIR_TABLE = "repair.csv"
@@ -41,13 +43,17 @@ def repair_data(
     out: a CSV file to write, or a folder that becomes a data set: `train.csv`, and links to the images of `data_dir`.
         The table `repair.csv`, one row per image, lies beside the labels.
     Rows keep their order and all their columns; an image of which no label is left keeps one empty row.
-    Raises UserError if `out` is the data set itself, a label is malformed, or an image is missing or of another size.
+    Raises UserError if `out` is the data set itself, a folder in it or another data set, a label is malformed, or an
+    image is missing or of another size.
     """
     csv = truth_csv(data_dir)
     as_folder = out.suffix.lower() != ".csv"
     target = out / csv.name if as_folder else out
-    if target.resolve() == csv.resolve():
-        raise UserError(f"{out}: the repaired labels would replace those of {data_dir}; choose another --out")
+    refuse_input(target, [csv])
+    if data_dir.resolve() in target.parent.resolve().parents:
+        raise UserError(f"{out}: expected a place outside the data set {data_dir}, which stays as it is")
+    if as_folder:
+        refuse_foreign(out, lambda folder: _is_repair(folder, data_dir), f"earlier repair of {data_dir}")
     labels = _read_labels(data_dir, csv)
     texts: dict[int, str] = {}
     repairs = []
@@ -98,8 +104,7 @@ def _write_labels(csv: Path, target: Path, texts: dict[int, str]) -> None:
     """The rows of a truth file with these annotations by line; other rows with a label go, unless none of the image's
     would stay: then the first stays with an empty annotation.
     """
-    table = pd.read_csv(csv, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
-    table.index = pd.RangeIndex(2, len(table) + 2)
+    table = read_whole_table(csv).drop(columns=BEYOND_COLUMN)
     table = table[(table != "").any(axis=1)]
     labelled = table["annotation"].str.strip() != ""
     kept = ~labelled | table.index.isin(texts)
@@ -110,6 +115,12 @@ def _write_labels(csv: Path, target: Path, texts: dict[int, str]) -> None:
         table.assign(annotation=annotation)[kept | emptied].to_csv(
             temporary, index=False, lineterminator="\n"
         )
+
+
+def _is_repair(folder: Path, data_dir: Path) -> bool:
+    """Whether a folder holds repaired labels of these images."""
+    images = folder / "train"
+    return (folder / REPAIR_TABLE).is_file() and images.resolve() == (data_dir / "train").resolve()
 
 
 def _link_images(data_dir: Path, out: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sartorius.data.leakage import TRAINED_ON
 from sartorius.errors import UserError
 from sartorius.experiment import LAST_CHECKPOINT
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, refuse_input, require_suffix
 
 #: Names of checkpoints: the best by the validation metric, and the mean of the last ones (`swa_checkpoints`).
 BEST, LAST_AVERAGE = "model_best", "model_swa"
@@ -150,11 +150,13 @@ def export(checkpoint: Path, out: Path, dtype: str) -> None:
 
     checkpoint: a run's .pth file, or its folder, of which the best checkpoint is taken.
     dtype: "float16" (half the size, for shipping) or "float32".
-    Raises UserError when there is no checkpoint or `dtype` is unknown.
+    Raises UserError when there is no checkpoint, `dtype` is unknown, or `out` is the checkpoint or no .safetensors file.
     """
     if dtype not in DTYPES:
         raise UserError(f"--dtype expects one of {', '.join(DTYPES)}, got {dtype!r}")
+    require_suffix(out, (".safetensors",), "weights file")
     path = _checkpoint_in(checkpoint)
+    refuse_input(out, [path])
     tensors = read_weights(path)["model"]
     with atomic_path(out) as temporary:
         save_file({key: _as_dtype(tensor, DTYPES[dtype]) for key, tensor in tensors.items()}, temporary)

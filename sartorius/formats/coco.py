@@ -15,9 +15,9 @@ from sartorius.formats.coco_fields import (
     box_xywh,
     categories_of,
     cells_of,
-    field,
     images_of,
     list_of,
+    number_field,
     row_of,
     run_lengths,
     type_numbers,
@@ -43,7 +43,8 @@ def read_coco(path: Path, known: Known) -> dict[str, Cells]:
     rows: dict[int | str, list[Row]] = {number: [] for number in images}
     for number, annotation in enumerate(list_of(path, data, "annotations"), start=1):
         where = f"{path}: annotation {number}"
-        image, category = field(where, annotation, "image_id"), field(where, annotation, "category_id")
+        image = number_field(where, annotation, "image_id")
+        category = number_field(where, annotation, "category_id")
         if image not in images:
             raise UserError(f"{where}: there is no image {image!r} in `images`")
         if category not in categories:

@@ -40,7 +40,7 @@ def images_of(path: Path, data: Any) -> dict[int | str, Image]:
     images: dict[int | str, Image] = {}
     for entry in list_of(path, data, "images"):
         where = f"{path}: image {len(images) + 1}"
-        number, name = field(where, entry, "id"), str(field(where, entry, "file_name"))
+        number, name = number_field(where, entry, "id"), str(field(where, entry, "file_name"))
         height, width = field(where, entry, "height"), field(where, entry, "width")
         if not all(isinstance(side, int) and side > 0 for side in (height, width)):
             raise UserError(
@@ -56,11 +56,11 @@ def images_of(path: Path, data: Any) -> dict[int | str, Image]:
     return images
 
 
-def categories_of(path: Path, data: Any) -> dict[int, str]:
+def categories_of(path: Path, data: Any) -> dict[int | str, str]:
     """The name of each category by its number; raises UserError if the file has no `categories`."""
     entries = list_of(path, data, "categories")
     where = f"{path}: category"
-    return {field(where, entry, "id"): str(field(where, entry, "name")) for entry in entries}
+    return {number_field(where, entry, "id"): str(field(where, entry, "name")) for entry in entries}
 
 
 def list_of(path: Path, data: Any, key: str) -> list[Any]:
@@ -81,6 +81,14 @@ def field(where: str, entry: Any, key: str) -> Any:
     if not isinstance(entry, Mapping) or key not in entry:
         raise UserError(f"{where}: expected the field `{key}`, found none")
     return entry[key]
+
+
+def number_field(where: str, entry: Any, key: str) -> int | str:
+    """The value of a field that numbers something; raises UserError if it is not there or neither number nor text."""
+    value = field(where, entry, key)
+    if not isinstance(value, int | str):
+        raise UserError(f"{where}: expected a whole number in `{key}`, got {value!r}")
+    return value
 
 
 def row_of(where: str, entry: Any, size_hw: tuple[int, int], cell_type: str) -> Row:

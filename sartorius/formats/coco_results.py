@@ -12,8 +12,8 @@ from sartorius.formats.coco_fields import (
     box_xywh,
     categories_of,
     cells_of,
-    field,
     images_of,
+    number_field,
     row_of,
     run_lengths,
     type_numbers,
@@ -29,7 +29,7 @@ class _Numbers(NamedTuple):
     """What the image and category numbers of results mean."""
 
     images: Mapping[int | str, Image]
-    categories: Mapping[int, str]
+    categories: Mapping[int | str, str]
 
 
 def read_results(path: Path, known: Known) -> dict[str, Cells]:
@@ -47,7 +47,7 @@ def read_results(path: Path, known: Known) -> dict[str, Cells]:
     rows: dict[str, list[Row]] = {image.image_id: [] for image in numbers.images.values()}
     for number, result in enumerate(data, start=1):
         where = f"{path}: result {number}"
-        asked, category = field(where, result, "image_id"), field(where, result, "category_id")
+        asked, category = number_field(where, result, "image_id"), number_field(where, result, "category_id")
         image = numbers.images.get(asked)
         if image is None:
             hint = (
@@ -74,7 +74,7 @@ def write_results(path: Path, found: Mapping[str, Cells], known: Known) -> None:
     """
     if known.reference is None:
         images: dict[str, int | str] = {name: name for name in found}
-        types = type_numbers(found, CELL_TYPES)
+        types: dict[str, int | str] = {**type_numbers(found, CELL_TYPES)}
     else:
         numbers = _numbers(path, known)
         images = {image.image_id: number for number, image in numbers.images.items()}
@@ -107,4 +107,4 @@ def _numbers(path: Path, known: Known) -> _Numbers:
         images[image_id] = images[image_path.name if image_path else image_id] = Image(image_id, size_hw)
         if image_id.isdecimal():
             images[int(image_id)] = images[image_id]
-    return _Numbers(images, dict(enumerate(CELL_TYPES, start=1)))
+    return _Numbers(images, {**dict(enumerate(CELL_TYPES, start=1))})

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from sartorius.data.predictions import MANIFEST
 from sartorius.errors import UserError
+from sartorius.files import refuse_input
 from sartorius.formats.detection import FormatName, detect_format
 from sartorius.formats.differences import differences
 from sartorius.formats.known import NOTHING_KNOWN, Known
@@ -31,9 +33,10 @@ def convert(
 
     known: images and a COCO reference, for formats that need them. source: None tells the format from the file.
     What was lost is found by reading `out` back and comparing.
-    Raises UserError if `path` cannot be read, holds no image, or `out` cannot be written.
+    Raises UserError if `path` cannot be read, holds no image, or `out` cannot be written or is read itself.
     """
     require_target(out, target)
+    refuse_input(out, [path, path / MANIFEST, *([known.reference] if known.reference else [])])
     read_as = source or detect_format(path)
     before = read_known(path, read_as, known)
     if not before:

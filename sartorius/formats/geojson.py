@@ -20,7 +20,7 @@ SOURCE = "geojson"
 SCORE = "score"
 #: A member of the collection that other programs pass over: the image's size.
 _IMAGE = "image"
-_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 SUFFIXES = (".geojson", ".json")
 
 
@@ -91,7 +91,10 @@ def _read_file(path: Path, known: Known) -> Cells:
     for number, feature in enumerate(features, start=1):
         where = f"{path}: feature {number}"
         rings.append(_rings(where, feature))
-        facts.append(feature.get("properties") or {})
+        properties = feature.get("properties") or {}
+        if not isinstance(properties, Mapping):
+            raise UserError(f"{where}: expected `properties` by name, got {properties!r}")
+        facts.append(properties)
     return Cells(
         image_id=path.stem,
         size_hw=size_hw,
@@ -104,9 +107,12 @@ def _read_file(path: Path, known: Known) -> Cells:
 
 def _size_hw(data: Any, path: Path, known: Known) -> tuple[int, int]:
     try:
-        return int(data[_IMAGE]["height"]), int(data[_IMAGE]["width"])
+        height, width = int(data[_IMAGE]["height"]), int(data[_IMAGE]["width"])
     except _DAMAGE:
         return size_of(path.stem, known, path, "a GeoJSON file")
+    if height <= 0 or width <= 0:
+        raise UserError(f"{path}: expected height and width in whole pixels, got {height} and {width}")
+    return height, width
 
 
 def _rings(where: str, feature: Any) -> list[Ring]:
@@ -136,8 +142,7 @@ def _score(properties: Mapping[str, Any]) -> float:
     """The measurement; before QuPath 0.4 measurements were a list of names and values."""
     measurements = properties.get("measurements") or {}
     if isinstance(measurements, list):
-        measurements = {
-            entry.get("name"): entry.get("value") for entry in measurements if isinstance(entry, Mapping)
-        }
+        named = [one for one in measurements if isinstance(one, Mapping) and one.get("name") == SCORE]
+        measurements = {SCORE: named[-1].get("value")} if named else {}
     score = measurements.get(SCORE, 1.0) if isinstance(measurements, Mapping) else 1.0
     return float(score) if isinstance(score, (int, float)) and 0 <= score <= 1 else 1.0

@@ -102,12 +102,17 @@ def _read_file(path: Path, known: Known) -> Cells:
     try:
         with zipfile.ZipFile(path) as archive:
             comment = archive.comment.decode("ascii", "replace").split()
-            names = [name for name in archive.namelist() if name.lower().endswith(".roi")]
+            inside = archive.namelist()
+            names = [name for name in inside if name.lower().endswith(".roi")]
             regions = [ImagejRoi.frombytes(archive.read(name)) for name in names]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except _DAMAGE as error:
         raise UserError(f"{path}: expected a ZIP file of ImageJ's ROI manager: {error}") from None
+    if inside and not names:
+        raise UserError(
+            f"{path}: expected regions of ImageJ's ROI manager (.roi), got {', '.join(inside[:3])}"
+        )
     if len(comment) == 2 and all(side.isdigit() for side in comment):
         size_hw = (int(comment[0]), int(comment[1]))
     else:

@@ -114,6 +114,17 @@ def _label_files(path: Path) -> Iterator[_LabelFile]:
     if not path.is_dir():
         yield _LabelFile(path.stem, UNKNOWN_CELL_TYPE, path)
         return
+    first: dict[tuple[str, str], Path] = {}
+    for file in _files_of_folder(path):
+        other = first.setdefault((file.image_id, file.cell_type), file.path)
+        if other != file.path:
+            raise UserError(
+                f"{file.path}: holds the same cells' labels as {other}; expected one file of them"
+            )
+        yield file
+
+
+def _files_of_folder(path: Path) -> Iterator[_LabelFile]:
     for entry in sorted(path.iterdir()):
         if _is_image(entry):
             yield _LabelFile(entry.stem, UNKNOWN_CELL_TYPE, entry)

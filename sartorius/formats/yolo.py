@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 
 from sartorius.cells import CELL_TYPES, Cells
+from sartorius.csv_rows import text_fault
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 from sartorius.formats.coco_fields import type_numbers
@@ -27,13 +28,19 @@ def read_yolo(path: Path, known: Known) -> dict[str, Cells]:
     known: the images, whose sizes the files do not tell. Images without a file are left out.
     A line is `class x1 y1 x2 y2 …`, with the score at its end where there is one. A pixel is cell if its centre lies
     inside the outline an odd number of times, so that an outline that runs to a hole and back keeps the hole.
-    Raises UserError naming the line that is malformed, or the image whose size is not known.
+    Raises UserError naming the line that is malformed, the image whose size is not known, or that has two files.
     """
     names = _class_names(path)
-    return {
-        file.stem: _read_file(file, size_of(file.stem, known, file, _WHAT), names)
-        for file in _text_files(path)
-    }
+    found: dict[str, Cells] = {}
+    files: dict[str, Path] = {}
+    for file in _text_files(path):
+        if file.stem in files:
+            raise UserError(
+                f"{file}: another file of this image is {files[file.stem]}; expected one for each"
+            )
+        files[file.stem] = file
+        found[file.stem] = _read_file(file, size_of(file.stem, known, file, _WHAT), names)
+    return found
 
 
 def write_yolo(path: Path, found: Mapping[str, Cells], known: Known) -> None:
@@ -81,18 +88,20 @@ def _class_names(path: Path) -> dict[int, str]:
         return dict(enumerate(CELL_TYPES))
     try:
         names = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]
+        if not isinstance(names, dict | list):
+            raise TypeError(f"a list or a mapping by number, got {names!r}")
         return {
             int(number): str(name)
             for number, name in (names if isinstance(names, dict) else dict(enumerate(names))).items()
         }
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: expected `names` with the name of each class: {error}") from None
 
 
 def _read_file(path: Path, size_hw: tuple[int, int], names: Mapping[int, str]) -> Cells:
     rings: list[list[Ring]] = []
     types, scores = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         kind, points, score = _parsed(f"{path}, line {number}", line)
@@ -111,6 +120,14 @@ def _read_file(path: Path, size_hw: tuple[int, int], names: Mapping[int, str]) -
     )
 
 
+def _lines(path: Path) -> list[str]:
+    data = path.read_bytes()
+    fault = text_fault(data)
+    if fault:
+        raise UserError(f"{path}, {fault}")
+    return data.decode("utf-8-sig").splitlines()
+
+
 def _parsed(where: str, line: str) -> tuple[int, Ring, float]:
     """Class, points as fractions (K, 2), score."""
     try:
@@ -120,7 +137,9 @@ def _parsed(where: str, line: str) -> tuple[int, Ring, float]:
         points = np.array(numbers).reshape(-1, 2)
     except ValueError as error:
         raise UserError(f"{where}: expected `class x1 y1 x2 y2 … [score]`: {error}") from None
-    if len(points) < 3 or kind != int(kind):
+    if not kind.is_integer():
+        raise UserError(f"{where}: expected the whole number of a class first, got {kind:g}")
+    if len(points) < 3:
         raise UserError(
             f"{where}: expected a class and at least 3 points, got {len(points)}; boxes are no outlines"
         )

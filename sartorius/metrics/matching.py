@@ -133,6 +133,32 @@ def largest_matching(found: Hits) -> NDArray[np.int64]:
     return np.stack([rows[matched], cols[partner[matched]]], axis=1).astype(np.int64)
 
 
+def found_by_falling_score(found: Hits, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(n_predicted,) which rows are finds when predictions are taken one by one by falling score.
+
+    A row is a find if the largest matching grows with it, so that the finds down to any score are as many as the
+    largest matching of the predictions down to that score has. scores: (n_predicted,).
+    """
+    near: dict[int, list[int]] = {}
+    for row, true in zip(found.rows_predicted.tolist(), found.rows_true.tolist(), strict=True):
+        near.setdefault(row, []).append(true)
+    taken: dict[int, int] = {}
+
+    def takes_one(row: int, tried: set[int]) -> bool:
+        for true in near[row]:
+            if true not in tried:
+                tried.add(true)
+                if true not in taken or takes_one(taken[true], tried):
+                    taken[true] = row
+                    return True
+        return False
+
+    finds = np.zeros(found.n_predicted, dtype=np.bool_)
+    for row in sorted(near, key=lambda row: (-scores[row], row)):
+        finds[row] = takes_one(row, set())
+    return finds
+
+
 def _shared(rows: Ints) -> NDArray[np.bool_]:
     """For each entry, whether another entry names the same row."""
     return np.bincount(rows)[rows] > 1

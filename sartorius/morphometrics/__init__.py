@@ -2,7 +2,7 @@
 
 from sartorius.morphometrics.cell_table import measure_cells
 from sartorius.morphometrics.image_table import measure_image, measure_types
-from sartorius.morphometrics.tables import Measurements, measure, require_table_suffix, write_measurements
+from sartorius.morphometrics.tables import Measurements, measure, table_paths, write_measurements
 
 __all__ = [
     "Measurements",
@@ -10,6 +10,6 @@ __all__ = [
     "measure_cells",
     "measure_image",
     "measure_types",
-    "require_table_suffix",
+    "table_paths",
     "write_measurements",
 ]

@@ -1,6 +1,6 @@
 """One row of measurements for each cell of an image, in pixels and, where a pixel's size is known, in micrometres."""
 
-from math import degrees, inf, nan, pi, sqrt
+from math import degrees, nan, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ QUANTITIES = {
 INTENSITIES = ("mean_intensity", "intensity_std")
 #: Axes that differ by less have no direction.
 ROUND_PX = 1.0e-6
+#: No image's pixels are smaller or larger, and beyond them areas in µm² stop being numbers above 0.
+LEAST_UM_PER_PX, MOST_UM_PER_PX = 1.0e-9, 1.0e9
 
 
 def measure_cells(
@@ -68,7 +70,7 @@ def measure_cells(
 
     What is not defined is NaN: everything of an empty mask but its area, aspect ratio of a line one pixel wide,
     orientation of a disc, nearest neighbour of a single cell. No cells give a table without rows.
-    Raises ValueError if the image has another size than the cells, or `um_per_px` is not above 0.
+    Raises ValueError if the image has another size than the cells, or no pixel has the size `um_per_px`.
     Sources: van der Walt et al., scikit-image (2014); circularity: Cox (1927).
     """
     image = None if image is None else grey_plane(image)
@@ -77,14 +79,21 @@ def measure_cells(
             f"{cells.image_id}: the image has height and width {image.shape}, its cells {cells.size_hw}; "
             "expected the same"
         )
-    if um_per_px is not None and not 0 < um_per_px < inf:
-        raise ValueError(f"um_per_px is {um_per_px}, expected more than 0")
+    if um_per_px is not None and not is_pixel_size(um_per_px):
+        raise ValueError(
+            f"um_per_px is {um_per_px}, expected more than 0, from {LEAST_UM_PER_PX:g} to {MOST_UM_PER_PX:g}"
+        )
     measured = _measured(cells, image, {} if known is None else known)
     centers_xy = measured[["center_x_px", "center_y_px"]].to_numpy()
     table = pd.concat([_identity(cells), measured], axis=1).assign(
         nearest_neighbour_px=_nearest(centers_xy), touches_border=_touching(cells)
     )
     return table if um_per_px is None else _with_um(table, um_per_px)
+
+
+def is_pixel_size(um_per_px: float) -> bool:
+    """Whether a pixel may be so many micrometres wide."""
+    return LEAST_UM_PER_PX <= um_per_px <= MOST_UM_PER_PX
 
 
 def _identity(cells: Cells) -> pd.DataFrame:

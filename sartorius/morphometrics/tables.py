@@ -8,8 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells
-from sartorius.errors import UserError
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, require_suffix
 from sartorius.morphometrics.cell_table import measure_cells
 from sartorius.morphometrics.image_table import measure_image, measure_types
 
@@ -53,19 +52,20 @@ def write_measurements(path: Path, measurements: Measurements) -> tuple[Path, Pa
     Returns their paths: cells, images, types.
     Raises UserError if the ending is another.
     """
-    require_table_suffix(path)
-    paths = (path, *(path.with_name(f"{path.stem}_{name}{path.suffix}") for name in ("images", "types")))
+    paths = table_paths(path)
     for table_path, table in zip(paths, measurements, strict=True):
         _write(table_path, table)
-    return paths[0], paths[1], paths[2]
+    return paths
 
 
-def require_table_suffix(path: Path) -> None:
-    """Raises UserError unless the file's ending is one of a table that can be written."""
-    if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise UserError(
-            f"{path}: expected the name of a table ending in {' or '.join(TABLE_SUFFIXES)}, got {path.name!r}"
-        )
+def table_paths(path: Path) -> tuple[Path, Path, Path]:
+    """The files of the three tables: cells, images, types, the latter two named after the first.
+
+    Raises UserError unless the ending is one of a table that can be written.
+    """
+    require_suffix(path, TABLE_SUFFIXES, "table")
+    images, types = (path.with_name(f"{path.stem}_{name}{path.suffix}") for name in ("images", "types"))
+    return path, images, types
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

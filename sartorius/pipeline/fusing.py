@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from functools import partial
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
@@ -20,8 +21,8 @@ from sartorius.data.predictions import (
     PredictionManifest,
     list_predictions,
     prediction_path,
-    read_cells,
     read_manifest,
+    read_prediction,
     write_cells,
     write_manifest,
 )
@@ -72,8 +73,15 @@ def detected_type(sources: Mapping[str, Cells], weights: Mapping[str, float]) ->
 def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -> Explanation:
     """What became of every cached detection of one image, and which made which cell.
 
-    Raises UserError if the image lacks the prediction of any source.
+    Raises UserError if there is no such image, or it lacks the prediction of any source.
     """
+    known = sorted(set().union(*_predicted(settings, cache_root).values()))
+    if image_id not in known:
+        near = get_close_matches(image_id, known, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else f", which are {', '.join(known[:3])} …"
+        raise UserError(
+            f"{cache_root}: there is no image {image_id!r} among the {len(known)} predicted{hint}"
+        )
     predicted_images(settings, cache_root, [image_id])
     sources = read_sources(settings, cache_root, image_id)
     fusion = image_fusion(sources, settings)
@@ -81,8 +89,8 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
 
 
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:
-    """The cached cells of one image by source; raises UserError if one is missing or damaged."""
-    return {name: read_cells(prediction_path(cache_root / name, image_id)) for name in settings.sources}
+    """The cached cells of one image by source; raises UserError if one is missing, damaged or another image's."""
+    return {name: read_prediction(cache_root / name, image_id) for name in settings.sources}
 
 
 def predicted_images(
@@ -92,16 +100,7 @@ def predicted_images(
 
     Raises UserError listing what is missing, and if there is no image.
     """
-    absent = [name for name in settings.sources if not (cache_root / name / MANIFEST).is_file()]
-    if absent:
-        there = sorted(
-            path.parent.relative_to(cache_root).as_posix() for path in cache_root.glob(f"*/*/{MANIFEST}")
-        )
-        raise UserError(
-            f"{cache_root}: expected predictions of {', '.join(settings.sources)}; missing {', '.join(absent)}, "
-            f"found {', '.join(there) or 'none'}; run `sartorius predict` with this ensemble first"
-        )
-    predicted = {name: set(list_predictions(cache_root / name)) for name in settings.sources}
+    predicted = _predicted(settings, cache_root)
     chosen = sorted(set().union(*predicted.values()) if image_ids is None else set(image_ids))
     if not chosen:
         raise UserError(
@@ -116,6 +115,20 @@ def predicted_images(
             "fusing fewer sources would change the scores, so run `sartorius predict` again, it goes on where it stopped"
         )
     return chosen
+
+
+def _predicted(settings: EnsembleSettings, cache_root: Path) -> dict[str, set[str]]:
+    """The images that each source predicted; raises UserError listing the sources that are not there."""
+    absent = [name for name in settings.sources if not (cache_root / name / MANIFEST).is_file()]
+    if absent:
+        there = sorted(
+            path.parent.relative_to(cache_root).as_posix() for path in cache_root.glob(f"*/*/{MANIFEST}")
+        )
+        raise UserError(
+            f"{cache_root}: expected predictions of {', '.join(settings.sources)}; missing {', '.join(absent)}, "
+            f"found {', '.join(there) or 'none'}; run `sartorius predict` with this ensemble first"
+        )
+    return {name: set(list_predictions(cache_root / name)) for name in settings.sources}
 
 
 def fuse_predictions(
@@ -137,7 +150,7 @@ def fuse_predictions(
     something else.
     """
     chosen = predicted_images(settings, cache_root, image_ids)
-    refuse_foreign(out_dir, _is_fused, "fused result")
+    refuse_foreign(out_dir, _is_fused, "fused result", (MANIFEST, "*.npz"))
     with replaced_folder(out_dir) as folder:
         write_manifest(folder, _manifest(settings))
         work = partial(_fuse_one, settings=settings, cache_root=cache_root, folder=folder)

@@ -11,6 +11,7 @@ from sartorius.data.images import read_grey
 from sartorius.errors import UserError
 from sartorius.formats import FormatName, Images, read_any
 from sartorius.morphometrics import Measurements, measure
+from sartorius.morphometrics.cell_table import LEAST_UM_PER_PX, MOST_UM_PER_PX, is_pixel_size
 from sartorius.pipeline.predicting import Report, no_report
 
 
@@ -29,8 +30,11 @@ def measure_file(
     format_name: None tells the format from the file.
     Raises UserError if the file cannot be read, holds no image, or an image of it is missing or of another size.
     """
-    if um_per_px is not None and not um_per_px > 0:
-        raise UserError(f"expected more than 0 micrometres per pixel, got {um_per_px:g}")
+    if um_per_px is not None and not is_pixel_size(um_per_px):
+        raise UserError(
+            f"expected more than 0 micrometres per pixel, got {um_per_px:g}; a pixel is "
+            f"{LEAST_UM_PER_PX:g} to {MOST_UM_PER_PX:g} µm wide"
+        )
     found = read_any(path, images, format_name)
     if not found:
         raise UserError(f"{path}: expected cells to measure, but there is not one image in it")

@@ -1,13 +1,17 @@
 """An ensemble at work on one image after the other, which can be made smaller while it runs."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.images import read_image
+from sartorius.data.leakage import pixel_hash
 from sartorius.data.predictions import prediction_path, read_cells, write_cells
 from sartorius.errors import UserError
 from sartorius.pipeline.predictor import ManyPartsPredictor, Predictor
@@ -57,30 +61,38 @@ class NarrowingEnsemble:
         self.settings = settings
         self._sources = open_sources(self._predictors, settings, self._cache_dir)
 
+    def to_predict(self, image_ids: Iterable[str]) -> set[str]:
+        """The images of which not every prediction is in the cache."""
+        return {name for name in image_ids if any(source.kept(name) is None for source in self._sources)}
+
     def seen(self, image_id: str, path: Path) -> Seen:
         """What every source finds in one image, taken from the cache where it is there.
 
-        Raises UserError if the image cannot be read.
+        Raises UserError if the image cannot be read, or what is in the cache was found in another one of its name.
         """
+        image = read_image(path)
+        picture = pixel_hash(image)
+        for source in self._sources:
+            source.refuse_other_picture(image_id, picture)
         found = {source.name: _kept(source, image_id) for source in self._sources}
         cells = {name: kept for name, kept in found.items() if kept is not None}
         missing = [source for source in self._sources if source.name not in cells]
         if not missing:
             return Seen(cells, None)
-        seconds = self._predict(missing, image_id, path, cells)
+        seconds = self._predict(missing, image_id, image, cells)
         in_order = {source.name: cells[source.name] for source in self._sources}
         return Seen(in_order, seconds if len(missing) == len(self._sources) else None)
 
     def _predict(
-        self, missing: Sequence[Source], image_id: str, path: Path, cells: dict[str, Cells]
+        self, missing: Sequence[Source], image_id: str, image: NDArray[np.uint8], cells: dict[str, Cells]
     ) -> dict[str, float]:
         """The seconds of each part; what is found goes into `cells` and the cache."""
         seconds: dict[str, float] = {}
-        for source, found, part_seconds in predictions(missing, read_image(path), image_id, self._clock):
+        for source, found, part_seconds in predictions(missing, image, image_id, self._clock):
             cells[source.name] = found
             seconds.update(part_seconds)
             if source.folder is not None:
-                write_cells(prediction_path(source.folder, image_id), found)
+                write_cells(prediction_path(source.folder, image_id), found, pixel_hash(image))
         return seconds
 
 

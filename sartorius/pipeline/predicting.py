@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.images import read_image
+from sartorius.data.leakage import pixel_hash
 from sartorius.data.predictions import prediction_path, write_cells
 from sartorius.errors import UserError
 from sartorius.pipeline.predictor import Predictor
@@ -39,7 +40,7 @@ def predict_images(
     image_paths: image files by image id.
     What is in the cache already is kept, so that an interrupted run goes on where it stopped.
     Raises UserError, before anything is predicted, if a folder of the cache belongs to another model; and at the end,
-    all other images done, naming every image that could not be read.
+    all other images done, naming every image that could not be read or whose name another image in the cache has.
     """
     sources = open_sources(predictors, settings, out_dir)
     broken: list[str] = []
@@ -47,15 +48,16 @@ def predict_images(
     for image_id, path in image_paths.items():
         missing = [source for source in sources if source.kept(image_id) is None]
         done += len(sources) - len(missing)
-        if not missing:
-            continue
         try:
             image = read_image(path)
+            picture = pixel_hash(image)
+            for source in sources:
+                source.refuse_other_picture(image_id, picture)
         except UserError as error:
             broken.append(str(error))
             continue
         for source, cells, _ in predictions(missing, image, image_id):
-            write_cells(prediction_path(out_dir / source.name, image_id), cells)
+            write_cells(prediction_path(out_dir / source.name, image_id), cells, picture)
             made, done = made + 1, done + 1
             report("predict", done, total)
     if broken:
@@ -65,4 +67,4 @@ def predict_images(
 
 def _all_broken(broken: list[str], images: int) -> str:
     rest = f"the predictions of the other {images - len(broken)} images are kept"
-    return "\n".join([f"{len(broken)} of {images} images cannot be read; {rest}", *broken])
+    return "\n".join([f"{len(broken)} of {images} images cannot be used; {rest}", *broken])

@@ -12,8 +12,8 @@ def smaller_ensemble(
     """The ensemble without some views and models, by name; in proportion fewer votes are asked for."""
     members = tuple(member for member in settings.members if member.name not in without_members)
     views = tuple(view for view in settings.views if view.name not in without_views)
-    share = len(members) * len(views) / (len(settings.members) * len(settings.views))
     changes: dict[str, object] = {"members": members, "views": views}
+    share = len(settings.model_copy(update=changes).parts) / len(settings.parts)
     if settings.stage_wise is not None:
         boxes = _fewer_votes(settings.stage_wise.boxes, share)
         changes["stage_wise"] = settings.stage_wise.model_copy(update={"boxes": boxes})
@@ -23,6 +23,13 @@ def smaller_ensemble(
             name: _fewer_votes(fusion, share) for name, fusion in settings.fusion_per_type.items()
         }
     return settings.model_copy(update=changes)
+
+
+def narrowed_like(whole: EnsembleSettings, narrowed: EnsembleSettings) -> EnsembleSettings:
+    """`whole` without what `narrowed` lacks: votes are rounded once, however many times something was dropped."""
+    views = {view.name for view in whole.views} - {view.name for view in narrowed.views}
+    members = {member.name for member in whole.members} - {member.name for member in narrowed.members}
+    return smaller_ensemble(whole, views, members)
 
 
 def _fewer_votes(fusion: FusionSettings, share: float) -> FusionSettings:

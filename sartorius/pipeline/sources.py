@@ -20,6 +20,7 @@ from sartorius.data.predictions import (
     PredictionManifest,
     prediction_path,
     read_manifest,
+    read_picture,
     write_manifest,
 )
 from sartorius.errors import UserError
@@ -69,6 +70,15 @@ class Source(NamedTuple):
         """The file of an image's prediction if it is there already."""
         path = None if self.folder is None else prediction_path(self.folder, image_id)
         return path if path is not None and path.exists() else None
+
+    def refuse_other_picture(self, image_id: str, picture: str) -> None:
+        """Raise UserError if what is kept was found in another image of the same name; picture: this one's `pixel_hash`."""
+        path = self.kept(image_id)
+        if path is not None and read_picture(path) not in ("", picture):
+            raise UserError(
+                f"{path}: holds predictions of another image called {image_id}; choose another folder, or delete this "
+                "file to predict again"
+            )
 
 
 class Prediction(NamedTuple):

@@ -17,6 +17,7 @@ from sartorius.pipeline.narrowing import NarrowingEnsemble
 from sartorius.pipeline.pacing import Pace
 from sartorius.pipeline.predicting import Report, no_report
 from sartorius.pipeline.predictor import Predictor
+from sartorius.pipeline.smaller import narrowed_like
 from sartorius.submission import write_submission
 
 #: Seconds between two versions of the growing file; the last one is written in any case.
@@ -103,6 +104,8 @@ class _Run:
         self._pace = Pace(options.deadline_s, options.clock)
         self._growing = GrowingSubmission(out_csv, list(image_paths))
         self._image_paths, self._out_csv, self._options = image_paths, out_csv, options
+        self._whole = settings
+        self._to_predict = self._ensemble.to_predict(image_paths)
         self._cells = dict.fromkeys(image_paths, 0)
         self._faults: dict[str, Exception] = {}
         self._dropped: list[str] = []
@@ -122,7 +125,8 @@ class _Run:
                 self._growing.write()
                 written_s = self._options.clock()
             self._options.report("submit", done + 1, len(ids))
-            self._narrow(images_left=len(ids) - done - 1)
+            self._to_predict.discard(image_id)
+            self._narrow()
         self._growing.write_checked()
         self._refuse_nothing_done(ids, unfinished)
         if unfinished:
@@ -150,12 +154,13 @@ class _Run:
             rest_s = self._options.clock() - began_s - sum(seen.part_seconds.values())
             self._pace.add(ImageSeconds(seen.part_seconds, max(rest_s, 0.0)))
 
-    def _narrow(self, images_left: int) -> None:
-        """Drop what will not fit into the time left."""
-        fit = self._pace.fit(self._ensemble.settings, images_left)
+    def _narrow(self) -> None:
+        """Drop what will not fit into the time left; images whose predictions are kept already take next to none."""
+        fit = self._pace.fit(self._ensemble.settings, len(self._to_predict))
         if fit is not None and fit.dropped:
             self._dropped += fit.dropped
-            self._ensemble.narrow(fit.settings)
+            self._ensemble.narrow(narrowed_like(self._whole, fit.settings))
+            self._to_predict = self._ensemble.to_predict(self._to_predict)
 
     def _refuse_nothing_done(self, ids: list[str], unfinished: list[str]) -> None:
         """Raise what went wrong if it went wrong with every image."""

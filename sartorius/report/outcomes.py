@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.metrics.competition import average_precision, image_type
-from sartorius.metrics.matching import at_threshold, hits, largest_matching
+from sartorius.metrics.matching import at_threshold, found_by_falling_score, hits
 from sartorius.postprocess import clean
 from sartorius.report.losses import FATES, Fates, fates_of, only_step, pipeline_steps
 
@@ -90,16 +90,14 @@ def found_over_scores(outcomes: Sequence[Outcome]) -> tuple[NDArray[np.float64],
     """Precision and recall (100,) at IoU > .5 over all cells at each of SCORE_THRESHOLDS; NaN where nothing counts.
 
     Clean-up goes through the cells by falling score and only looks back, so a threshold cuts the tail off the result
-    without one. Cells do not overlap, so each that hits is a find.
+    without one. Of detections that overlap and hit the same true cell the surest is the find.
     """
     scores: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
     is_hit = [np.zeros(0, dtype=np.bool_)]
     for outcome in outcomes:
-        pairs = largest_matching(at_threshold(hits(outcome.unthresholded, outcome.truth), 0))
-        own = np.zeros(len(outcome.unthresholded), dtype=np.bool_)
-        own[pairs[:, 0]] = True
+        found = at_threshold(hits(outcome.unthresholded, outcome.truth), 0)
         scores.append(outcome.unthresholded.scores)
-        is_hit.append(own)
+        is_hit.append(found_by_falling_score(found, outcome.unthresholded.scores))
     all_scores, all_hits = np.concatenate(scores), np.concatenate(is_hit)
     kept = all_scores[None] >= SCORE_THRESHOLDS.astype(np.float32)[:, None]
     found, predicted = (kept & all_hits).sum(axis=1), kept.sum(axis=1)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from sartorius import __version__
 from sartorius.config.fusion import PostprocessSettings
-from sartorius.config.per_type import DEFAULT, value_for
+from sartorius.config.per_type import value_if_any
 from sartorius.data.images import read_image
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
@@ -195,12 +195,7 @@ def _charts(groups: Mapping[str, Sequence[Outcome]], subject: Subject) -> dict[s
 
 def _threshold(postprocess: PostprocessSettings | None, cell_type: str) -> float | None:
     """The score threshold in use for a cell type; None where it is not known or there is none."""
-    if postprocess is None:
-        return None
-    setting = postprocess.score_threshold
-    if isinstance(setting, dict) and not {cell_type, DEFAULT} & setting.keys():
-        return None
-    return value_for(setting, cell_type)
+    return None if postprocess is None else value_if_any(postprocess.score_threshold, cell_type)
 
 
 def _environment() -> Environment:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sartorius.config.ensemble import EnsembleSettings
-from sartorius.config.per_type import value_for
+from sartorius.config.per_type import value_if_any
 from sartorius.files import atomic_path
 from sartorius.line_runs import Ints
 from sartorius.metrics.bootstrap import mean_intervals
@@ -52,9 +52,11 @@ def _draw(
     curves = objective.curves(settings, cell_type, SCORE_THRESHOLDS, rows)
     intervals = mean_intervals(curves, np.random.default_rng(0), resamples=1000)
     means = np.array([interval.value for interval in intervals])
-    chosen = value_for(settings.postprocess.score_threshold, cell_type)
-    panel.plot(SCORE_THRESHOLDS, means, color=colour, label=f"{name}, threshold {chosen:.2f}")
-    panel.plot(chosen, np.interp(chosen, SCORE_THRESHOLDS, means), "o", color=colour)
+    chosen = value_if_any(settings.postprocess.score_threshold, cell_type)  # images without cells have none
+    label = name if chosen is None else f"{name}, threshold {chosen:.2f}"
+    panel.plot(SCORE_THRESHOLDS, means, color=colour, label=label)
+    if chosen is not None:
+        panel.plot(chosen, np.interp(chosen, SCORE_THRESHOLDS, means), "o", color=colour)
     panel.fill_between(
         SCORE_THRESHOLDS,
         [interval.low for interval in intervals],

@@ -83,7 +83,7 @@ def _with_best_of_type(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=budget.seed, n_startup_trials=RANDOM_TRIALS),
     )
-    study.enqueue_trial(nearest_point(start, drawn))
+    study.enqueue_trial(nearest_point(start, drawn, cell_type))
     for _ in range(budget.trials):
         trial = study.ask(drawn)
         value, rated = _rated(objective, settings, cell_type, at_point(start, trial.params), rows, budget)

@@ -115,15 +115,15 @@ def distributions(start: TypeSettings, names: Collection[str], sources: int) -> 
     return drawn
 
 
-def nearest_point(start: TypeSettings, drawn: Mapping[str, BaseDistribution]) -> Point:
-    """The values that a trial can draw which are nearest to the settings that the search starts from."""
+def nearest_point(start: TypeSettings, drawn: Mapping[str, BaseDistribution], cell_type: str) -> Point:
+    """The values that a trial can draw which are nearest to the settings that the search for a cell type starts from."""
     now = start.fusion.model_dump() | start._asdict()
     now |= {"fusion_iou": now.get("min_iou")}
     if isinstance(start.fusion, SoftNmsSettings):
         decay = start.fusion.decay.model_dump()
         now |= {"fusion_iou": decay.get("min_iou"), "decay_sigma": decay.get("sigma")}
     if isinstance(now.get("mask_threshold"), Mapping):
-        now["mask_threshold"] = next(iter(now["mask_threshold"].values()))
+        now["mask_threshold"] = value_for(now["mask_threshold"], cell_type)
     return {name: _nearest(now[name], choices) for name, choices in drawn.items()}
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sartorius.ablation.files import gathered, read_folder, shown
+from sartorius.ablation.files import gathered, read_folder, settings_on, shown
 from sartorius.errors import UserError
 
 
@@ -35,6 +35,19 @@ def test_models_are_told_from_ensembles(tmp_path):
     (tmp_path / "base.yaml").write_text("backbone: r50\n")
     folder = written(tmp_path / "training", a="base: ../base.yaml\nbatch_size: 4\n")
     assert not read_folder(folder).of_ensembles
+
+
+def test_paths_of_a_file_are_those_that_it_names_wherever_the_ensemble_lies(tmp_path):
+    (tmp_path / "ensembles").mkdir()
+    base = tmp_path / "ensembles" / "base.yaml"
+    base.write_text("members: [{name: a, model: a.yaml, weights: ../a.safetensors}]\n")
+    other = "base: ../ensembles/base.yaml\nmembers: [{name: b, model: ../b.yaml, weights: ../runs/b.safetensors}]\n"
+    folder = read_folder(written(tmp_path / "ablations", other=other))
+    (member,) = settings_on(folder.files[0], base).members
+    assert (member.model, member.weights) == ("../b.yaml", "../runs/b.safetensors")
+    elsewhere = tmp_path / "ensemble.yaml"
+    elsewhere.write_text("base: ensembles/base.yaml\n")
+    assert settings_on(folder.files[0], elsewhere).members[0].weights == "runs/b.safetensors"
 
 
 def test_files_on_different_bases_are_refused(tmp_path):

@@ -145,6 +145,13 @@ def test_the_command_writes_the_table_between_its_markers(monkeypatch, capsys, s
     assert "mAP out of fold" in capsys.readouterr().out
 
 
+def test_only_a_markdown_page_gets_the_table(monkeypatch, capsys, scene, folder):
+    before = scene.truth_csv.read_bytes()
+    assert run(monkeypatch, "ablate", folder, "--out", scene.truth_csv) == 2
+    assert "expected the name of a Markdown page ending in .md, got 'train.csv'" in capsys.readouterr().err
+    assert scene.truth_csv.read_bytes() == before
+
+
 def test_the_command_tells_its_rows_as_json(monkeypatch, capsys, scene, folder):
     given = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds)
     assert run(monkeypatch, "ablate", folder, *given, "--json", "--trials", 2) == 0
@@ -156,6 +163,16 @@ def test_the_command_tells_its_rows_as_json(monkeypatch, capsys, scene, folder):
 def test_a_dry_run_shows_the_leaves_that_differ_and_reads_no_prediction(monkeypatch, capsys, folder):
     assert run(monkeypatch, "ablate", folder, "--dry-run") == 0
     assert "fixed: postprocess.score_threshold: 0.5 → 0.05\n" in capsys.readouterr().out
+
+
+def test_a_dry_run_as_json_is_json_and_nothing_else(monkeypatch, capsys, scene, folder):
+    assert run(monkeypatch, "ablate", folder, "--dry-run", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["base"].endswith("ensemble.yaml")
+    assert told["rows"][:2] == [
+        {"name": "ensemble", "changes": "", "commands": []},
+        {"name": "fixed", "changes": "postprocess.score_threshold: 0.5 → 0.05", "commands": []},
+    ]
 
 
 def test_missing_options_are_told_in_one_line(monkeypatch, capsys, folder):

@@ -79,7 +79,7 @@ def test_what_is_done_is_not_done_again(setting):
 def test_a_run_that_was_interrupted_goes_on(setting):
     run = setting.runs / "four" / "fold1"
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text("")
+    (run / "config.yaml").write_text("batch_size: 4\n")
     steps = steps_to_do(setting.folder / "four.yaml", setting.training)
     assert [(step.name, "--resume" in step.arguments) for step in steps] == [
         ("train", False),
@@ -87,6 +87,13 @@ def test_a_run_that_was_interrupted_goes_on(setting):
         ("train", True),
         ("predict", False),
     ]
+
+
+def test_a_run_that_was_made_with_other_settings_is_refused_also_if_it_is_done(setting):
+    ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
+    (setting.runs / "four" / "fold0" / "config.yaml").write_text("batch_size: 8\n")
+    with pytest.raises(UserError, match="fold0: the run here has other settings: batch_size: 8 -> 4"):
+        ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
 
 
 def test_runs_with_different_splits_are_refused(setting):
@@ -114,6 +121,13 @@ def test_a_dry_run_shows_changes_and_commands(monkeypatch, capsys, setting):
     lines = capsys.readouterr().out.splitlines()
     assert "four: batch_size: 2 → 4" in lines
     assert sum(line.startswith("  sartorius train ") for line in lines) == 2
+    asked = (*given, "--dry-run", "--runs", setting.runs, "--json")
+    assert run_command(monkeypatch, "ablate", setting.folder, *asked) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["name"], row["changes"]) for row in rows] == [("base", ""), ("four", "batch_size: 2 → 4")]
+    assert [f"  {command}" for row in rows for command in row["commands"]] == [
+        line for line in lines if line.startswith("  ")
+    ]
     assert not setting.runs.exists()
 
 

@@ -59,3 +59,21 @@ def test_wrong_input_ends_with_one_message(monkeypatch, capsys, tmp_path, coco, 
     err = capsys.readouterr().err
     assert message in err
     assert "Traceback" not in err
+
+
+def test_what_is_read_is_never_overwritten(monkeypatch, capsys, tmp_path, coco):
+    results = tmp_path / "results.json"
+    folder, csv = tmp_path / "found", tmp_path / "train.csv"
+    for to, out in (("coco-results", results), ("cells", folder), ("competition", csv)):
+        assert run(monkeypatch, coco, "--to", to, "--out", out) == 0
+    capsys.readouterr()
+    for source, to, given in (
+        (coco, "livecell", coco),
+        (csv, "submission", csv),
+        (folder, "coco", folder / "manifest.json"),
+        (results, "coco", coco),
+    ):
+        before = given.read_bytes()
+        assert run(monkeypatch, source, "--to", to, "--out", given, "--reference", coco) == 2
+        assert f"expected another file than the input {given}" in capsys.readouterr().err
+        assert given.read_bytes() == before

@@ -101,3 +101,10 @@ def test_synthetic_data_pass_the_check(monkeypatch, capsys, tmp_path):
     assert str(out) in capsys.readouterr().out
     assert run(monkeypatch, "data", "check", out) == 0
     assert "problems: 0" in capsys.readouterr().out
+
+
+def test_folds_never_replace_the_labels_they_are_made_of(monkeypatch, capsys, data_dir):
+    before = (data_dir / "train.csv").read_bytes()
+    assert run(monkeypatch, "data", "folds", data_dir, "--folds", 2, "--out", data_dir / "train.csv") == 2
+    assert "expected another file than the input" in capsys.readouterr().err
+    assert (data_dir / "train.csv").read_bytes() == before

@@ -167,6 +167,14 @@ def test_coco_figures_of_a_file_without_scores_are_refused(monkeypatch, capsys, 
     assert "--coco ranks cells by score" in capsys.readouterr().err
 
 
+def test_a_cap_of_detections_is_only_for_coco_figures(monkeypatch, capsys, tmp_path, truth):
+    asked = (half_found(tmp_path / "fused"), "--truth", truth, "--max-detections", 50)
+    assert run(monkeypatch, *asked) == 2
+    assert "--max-detections 50 is for the figures of --coco: give both" in capsys.readouterr().err
+    assert run(monkeypatch, *asked, "--coco", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["coco"]["max_detections"] == 50
+
+
 def test_livecell_figures_come_under_the_conventions_asked_for(monkeypatch, capsys, tmp_path, truth):
     found = half_found(tmp_path / "fused")
     asked = ("--livecell", "paper", "--livecell", "evaluation")

@@ -50,10 +50,31 @@ def test_an_explanation_as_json_names_every_detection(monkeypatch, capsys, scene
     assert len(result["detections"]) == 12
 
 
-def test_explaining_an_image_that_was_not_predicted_is_refused(monkeypatch, capsys, scene):
-    command = ("fuse", scene.ensemble, "--predictions", scene.cache, "--explain", "unseen")
+@pytest.mark.parametrize(
+    ("image", "hint"),
+    [
+        ("cort_imag", "; did you mean cort_image?"),
+        ("nope", ", which are astro_image, cort_image, empty_image …"),
+    ],
+)
+def test_explaining_an_image_that_is_not_there_is_refused(monkeypatch, capsys, scene, image, hint):
+    command = ("fuse", scene.ensemble, "--predictions", scene.cache, "--explain", image)
     assert run(monkeypatch, *command) == 2
-    assert "r50/none of unseen" in capsys.readouterr().err
+    assert (
+        f"{scene.cache}: there is no image '{image}' among the 3 predicted{hint}\n" in capsys.readouterr().err
+    )
+
+
+def test_predictions_named_after_another_image_are_refused(monkeypatch, capsys, scene):
+    folder = scene.cache / "r50" / "none"
+    (folder / "astro_image.npz").replace(folder / "cort_image.npz")
+    (folder / "astro_image.npz").write_bytes((folder / "cort_image.npz").read_bytes())
+    command = ("fuse", scene.ensemble, "--predictions", scene.cache, "--out", scene.out, "--workers", 0)
+    assert run(monkeypatch, *command) == 2
+    assert (
+        "cort_image.npz: the name says image cort_image, the file holds astro_image"
+        in capsys.readouterr().err
+    )
 
 
 def test_nothing_to_do_is_refused(monkeypatch, capsys, scene):

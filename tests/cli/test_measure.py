@@ -57,6 +57,16 @@ def test_images_add_intensities_and_the_sizes_a_submission_needs(monkeypatch, ca
     assert pd.read_parquet(out)["mean_intensity"].tolist() == [1000, 1000]
 
 
+@pytest.mark.parametrize("name", ["cells.csv", "cells_images.csv"])
+def test_the_cells_that_are_measured_are_never_overwritten(monkeypatch, capsys, tmp_path, found, name):
+    cells = (tmp_path / "submission.csv").rename(tmp_path / name)
+    before = cells.read_bytes()
+    command = ("measure", cells, "--images", tmp_path / "images", "--out", tmp_path / "cells.csv")
+    assert run(monkeypatch, *command) == 2
+    assert f"expected another file than the input {cells}" in capsys.readouterr().err
+    assert cells.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -64,6 +74,10 @@ def test_images_add_intensities_and_the_sizes_a_submission_needs(monkeypatch, ca
         (["{0}/fused", "--out", "{0}/a.xlsx"], "expected the name of a table ending in .csv or .parquet"),
         (["{0}/fused", "--out", "{0}/a.csv", "--um-per-px", "0"], "expected more than 0 micrometres per pixel, got 0"),
         (["{0}/fused", "--out", "{0}/a.csv", "--um-per-px", "-1"], "expected more than 0 micrometres"),
+        (["{0}/fused", "--out", "{0}/a.csv", "--um-per-px", "inf"], "micrometres per pixel, got inf; a pixel is 1e-09 to"),
+        (["{0}/fused", "--out", "{0}/a.csv", "--um-per-px", "nan"], "micrometres per pixel, got nan"),
+        (["{0}/fused", "--out", "{0}/a.csv", "--um-per-px", "1e-300"], "micrometres per pixel, got 1e-300"),
+        (["{0}/fused", "--out", "{0}/a.csv", "--um-per-px", "1e300"], "micrometres per pixel, got 1e+300"),
         (["{0}/fused", "--out", "{0}/a.csv", "--images", "{0}/few"], "2 of its 3 images are not among the 1 given"),
         (["{0}/fused", "--out", "{0}/a.csv", "--images", "{0}/small"], "its cells are of an image of height and width"),
         (["{0}/photographs", "--out", "{0}/a.csv"], "separate pieces, as in a photograph"),

@@ -79,7 +79,7 @@ def test_a_broken_image_is_named_in_one_message_with_status_2_and_the_others_are
     (scene.images / "cort_image.png").write_bytes(b"")
     assert run(monkeypatch, "predict", scene.ensemble, "--images", scene.images, "--out", scene.out) == 2
     err = capsys.readouterr().err
-    assert "sartorius: 1 of 3 images cannot be read; the predictions of the other 2 images are kept\n" in err
+    assert "sartorius: 1 of 3 images cannot be used; the predictions of the other 2 images are kept\n" in err
     assert str(scene.images / "cort_image.png") in err
     assert "Traceback" not in err
     assert len(list(scene.out.rglob("*.npz"))) == 8

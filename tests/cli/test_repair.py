@@ -64,6 +64,13 @@ def test_a_mended_data_set_has_new_labels_the_old_columns_and_the_old_images(run
     assert run_command("data", "check", out).status == 0
 
 
+def test_masks_over_two_lines_and_commas_at_the_end_of_rows_lose_nothing(run_command, data_dir, tmp_path):
+    rows = ['a,"1\n9",20,1,cort,w,', "a,1 9,20,1,cort,w,", "", "b,,20,1,astro,v,"]
+    (data_dir / "train.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    assert run_command("data", "repair", data_dir, "--out", tmp_path / "out.csv").status == 0
+    assert rows_of(tmp_path / "out.csv") == [HEADER, "a,1 9,20,1,cort,w", "b,,20,1,astro,v"]
+
+
 def test_only_the_named_faults_are_mended_and_json_tells_each_image(run_command, data_dir, tmp_path):
     out = tmp_path / "labels.csv"
     ended = run_command("data", "repair", data_dir, "--out", out, "--only", "duplicate", "--json")
@@ -80,7 +87,7 @@ def test_the_labels_themselves_are_never_replaced(run_command, data_dir, out):
     before = (data_dir / "train.csv").read_bytes()
     ended = run_command("data", "repair", data_dir, "--out", data_dir.parent / out)
     assert ended.status == 2
-    assert "would replace those of" in ended.err
+    assert "expected another file than the input" in ended.err
     assert (data_dir / "train.csv").read_bytes() == before
 
 
@@ -98,3 +105,27 @@ def test_unknown_faults_malformed_labels_and_missing_images_are_refused(run_comm
         stream.write("a,30 1,20,1,cort,w\n")
     assert "line 7: a run past the last" in run_command("data", "repair", data_dir, "--out", out).err
     assert not out.exists()
+
+
+def test_an_earlier_repair_is_replaced_and_another_data_set_is_not(run_command, data_dir, tmp_path):
+    out, other = tmp_path / "mended", tmp_path / "other"
+    for _ in range(2):
+        assert run_command("data", "repair", data_dir, "--out", out).status == 0
+    (other / "train").mkdir(parents=True)
+    (other / "train.csv").write_text("mine")
+    for _ in range(2):
+        ended = run_command("data", "repair", data_dir, "--out", other)
+        assert ended.status == 2
+        assert f"{other}: holds something that is no earlier repair of {data_dir}" in ended.err
+        (other / "repair.csv").touch()  # of its own images
+    assert (other / "train.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["train", "mended", "train/labels.csv"])
+def test_nothing_is_written_into_the_data_set(run_command, data_dir, out):
+    before = sorted(data_dir.rglob("*"))
+    ended = run_command("data", "repair", data_dir, "--out", data_dir / out)
+    assert ended.status == 2
+    assert f"expected a place outside the data set {data_dir}" in ended.err
+    assert sorted(data_dir.rglob("*")) == before
+    assert run_command("data", "repair", data_dir, "--out", data_dir / "labels.csv").status == 0

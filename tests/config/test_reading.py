@@ -213,6 +213,20 @@ def test_broken_yaml_is_located(tmp_path):
     assert "line 3" in said
 
 
+@pytest.mark.parametrize(
+    "text", ["models: &a [*a]\n", "threshold: &a {astro: *a}\n", "models: &a [{path: [*a]}]\n"]
+)
+def test_an_alias_of_what_contains_it_is_refused(tmp_path, text):
+    said = refusal(tmp_path, text)
+    assert said.startswith("FILE: not valid YAML: an alias (`*name`) stands for something that contains it")
+    assert "line 1" in said
+
+
+def test_an_alias_of_something_else_is_its_value(tmp_path):
+    text = "sizes: &a [4, 5]\nthreshold: {astro: &b 0.1, cort: *b}\narea_px: 2\n"
+    assert read_settings(written(tmp_path, text), Work).threshold == {"astro": 0.1, "cort": 0.1}
+
+
 def test_code_in_a_settings_file_is_refused_and_not_run(tmp_path):
     trace = tmp_path / "trace"
     assert "not valid YAML" in refusal(tmp_path, f"note: !!python/object/apply:os.mkdir ['{trace}']\n")

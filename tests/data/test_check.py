@@ -46,6 +46,7 @@ def test_a_sound_data_set_has_no_findings_and_is_counted_by_type(tmp_path):
         ("b,1 1,4,2,astro", "mixed_types"),
         ("b,,4,2,cort", "empty_row_beside_cells"),
         ("nowhere,1 1,4,2,cort", "row_without_image"),
+        ("b,1 1,4,2,cort,astro", "malformed_row"),
     ],
 )
 def test_a_faulty_row_is_a_problem_told_with_its_line(tmp_path, row, kind):
@@ -53,6 +54,14 @@ def test_a_faulty_row_is_a_problem_told_with_its_line(tmp_path, row, kind):
     found = told(check_data(folder))
     assert ("problem", kind, row.split(",")[0], 5) in found
     assert {severity for severity, *_ in found} == {"problem"}
+
+
+def test_an_image_of_two_wells_is_a_problem_told_once_for_each(tmp_path):
+    folder = data_set(tmp_path, "a,1 2,4,2,cort,w", "b,1 1,4,2,cort,w", *["a,3 1,4,2,cort,v"] * 2)
+    csv = folder / "train.csv"
+    csv.write_text(csv.read_text().replace(HEADER, f"{HEADER},sample_id"))
+    (found,) = check_data(folder).problems
+    assert found[1:] == ("mixed_wells", "a", 4, "the sample_id is 'v', but 'w' in a line above")
 
 
 def test_every_malformed_row_is_told_not_only_the_first(tmp_path):

@@ -58,6 +58,7 @@ def test_an_empty_annotation_is_an_image_without_cells(tmp_path):
         ("a,1 2,0,2,cort,", "width and height in whole pixels"),
         ("a,1 2,9999999,2,cort,", "width and height in whole pixels"),
         (",1 2,4,2,cort,", "the id is empty"),
+        ("a,1 2,4,2,cort,,astro,x", "one value for each column, got 'astro,x' after the last"),
         ("a,1 2", "width and height in whole pixels, got '' and ''"),
         ("good,1 1,3,1,cort,", r"height and width are \(1, 3\), but \(1, 2\) in the image's first"),
     ],
@@ -74,7 +75,17 @@ def test_missing_columns_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [(b"", "got an empty one"), (b"\x89PNG\r\n\x1a\n\xff\xfe", "expected a CSV"), (b'a,b\n"', "expected a")],
+    [
+        (b"", "line 1: the file is empty; expected the header `id,annotation,width,height,cell_type`"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "line 1: expected UTF-8 text, got byte 0x89; save the file as UTF-8"),
+        (b"id\n\xe9\n", "line 2: expected UTF-8 text, got byte 0xe9; save the file as UTF-8"),
+        (
+            HEADER.encode("utf-16"),
+            "line 1: expected UTF-8 text, but the file is UTF-16 text; save it as UTF-8",
+        ),
+        (b'a,b\n"', "line 2: the quotes of this row do not close"),
+        (b"id,annotation,width,height,cell_type,id\n", "expected each column once, but id is there 2 times"),
+    ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content, what):
     path = tmp_path / "train.csv"
@@ -103,10 +114,13 @@ def test_a_folder_without_train_csv_is_told_with_what_is_in_it(tmp_path):
 
 
 def test_the_index_of_the_table_is_the_line_in_the_file(tmp_path):
-    table = read_annotation_table(csv_of(tmp_path, "a,1 1,2,1,cort,", "", "NA,2 1,2,1,cort,w"))
-    assert table.index.tolist() == [2, 4]
-    assert table["id"].tolist() == ["a", "NA"]
-    assert table["sample_id"].tolist() == ["", "w"]
+    table = read_annotation_table(
+        csv_of(tmp_path, "a,1 1,2,1,cort,", "", 'NA,"2\n1",2,1,cort,w', "b,2 1,2,1,cort,,")
+    )
+    assert table.index.tolist() == [2, 4, 6]
+    assert table["id"].tolist() == ["a", "NA", "b"]
+    assert table["sample_id"].tolist() == ["", "w", ""]
+    assert table["beyond the last column"].tolist() == ["", "", ""]
 
 
 def test_dataset_dicts_hold_masks_tight_boxes_and_class_numbers(tmp_path):

@@ -131,10 +131,11 @@ def test_folds_are_read_as_written(tmp_path):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("", "expected a CSV file of folds"),
-        ("id,split\na,0\n", "expected the columns id,fold, got id,split"),
+        ("", "line 1: the file is empty; expected the header `id,fold`"),
+        ("id,split\na,0\n", "line 1: expected the header `id,fold`, got 'id,split'"),
+        ("id,fold\n\na,0,1\nb,1\n", "line 3: expected 2 fields `id,fold`, got 3"),
         ("id,fold\na,0\nb,-1\n", "line 3: expected a fold from 0, got '-1'"),
-        ("id,fold\na,0\nb\n", "line 3: expected a fold from 0, got"),
+        ("id,fold\na,0\nb\n", "line 3: expected 2 fields `id,fold`, got 1"),
         ("id,fold\na,0\na,1\n", "line 3: image a has a fold already"),
         ("id,fold\na,0\nb,1\n", "group 'w' leaks"),
     ],
@@ -165,7 +166,7 @@ def test_groups_are_wells_where_they_are_known_and_images_elsewhere(tmp_path):
 
 
 def test_an_image_of_two_wells_is_refused_by_line(tmp_path):
-    with pytest.raises(UserError, match="line 3: image a has the sample_id 'v', but 'w'"):
+    with pytest.raises(UserError, match="line 3: image a: the sample_id is 'v', but 'w' in"):
         read_groups(csv_of(tmp_path, "a,1 1,2,1,cort,w", "a,2 1,2,1,cort,v"))
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -130,6 +131,19 @@ def test_an_earlier_result_is_replaced_and_any_other_folder_stays_as_it_is(
     assert f"{file}: expected the name of a folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "train/notes.txt", "train/train.csv", "test"])
+def test_an_earlier_result_with_a_file_of_the_users_own_is_not_replaced(
+    unlabelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = unlabelled / "out"
+    arguments = (unlabelled / "fused", "--images", unlabelled / "images", "--out", out)
+    assert run(monkeypatch, *arguments) == 0
+    (out / name).write_text("mine")
+    assert run(monkeypatch, *arguments) == 2
+    assert f"{out}: would be replaced, but {name} is no part of" in capsys.readouterr().err
+    assert (out / name).read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -160,7 +174,19 @@ def test_an_earlier_result_is_replaced_and_any_other_folder_stays_as_it_is(
             ["--most-images", "neurite=4,default=5"],
             "--most-images: unknown cell type 'neurite', expected shsy5y, astro, cort, default\n",
         ),
-        (["--min-confidence", "0.95"], "no image is labelled surely enough"),
+        (["--min-confidence", "0.95"], "no image is labelled surely enough; lower --min-score or"),
+        (
+            ["--annotated", "all"],
+            "the images labelled surely enough are all --annotated already: 3 of 3",
+        ),
+        (
+            ["--most-images", "cort=0,default=5"],
+            "--most-images cort=0,default=5 keeps none of the 3 images labelled surely enough",
+        ),
+        (
+            ["--images", "large"],
+            "image a: its cells are of an image of height and width (4, 6), but large/a.png has (8, 12)",
+        ),
         (["--min-confidence", "astro=0.5"], "no value for cell type 'cort'"),
     ],
 )
@@ -172,6 +198,11 @@ def test_a_mistake_gets_one_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = unlabelled / "out"
+    shutil.copytree(unlabelled / "images", unlabelled / "all" / "train")
+    shutil.copytree(unlabelled / "images", unlabelled / "large")
+    for name in "abc":
+        cv2.imwrite(str(unlabelled / "large" / f"{name}.png"), np.zeros((8, 12), dtype=np.uint8))
+    monkeypatch.chdir(unlabelled)
     assert (
         run(monkeypatch, unlabelled / "fused", "--images", unlabelled / "images", "--out", out, *arguments)
         == 2

@@ -133,6 +133,24 @@ def test_a_folder_with_other_images_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.png"]
 
 
+@pytest.mark.parametrize("name", ["train.csv", "test_truth.csv", "sample_submission.csv"])
+def test_a_table_of_other_images_is_refused_and_an_earlier_one_replaced(tmp_path, name):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_text("id,annotation\nmine,1 2\n")
+    with pytest.raises(
+        UserError, match=rf"{name}: expected no rows but .* found 'mine'; choose an empty folder"
+    ):
+        synthesize(tmp_path / "data", 1, seed=0)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [name]
+
+
+def test_the_same_data_set_may_be_made_again(tmp_path):
+    before = (synthesize(tmp_path, 1, seed=0) / "train.csv").read_bytes()
+    (tmp_path / "test" / "cort_test_0000.png").unlink()
+    assert (synthesize(tmp_path, 1, seed=0) / "train.csv").read_bytes() == before
+    assert (tmp_path / "test" / "cort_test_0000.png").is_file()
+
+
 def test_no_images_at_all_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least 1 image per cell type, got 0"):
         synthesize(tmp_path, 0, seed=0)

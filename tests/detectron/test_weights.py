@@ -61,6 +61,19 @@ def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:
         export(tmp_path, tmp_path / "out.safetensors", "int8")
 
 
+def test_weights_are_exported_under_a_name_that_tells_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"weights file ending in \.safetensors, got 'out\.pth'"):
+        export(tmp_path, tmp_path / "out.pth", "float32")
+
+
+def test_the_checkpoint_is_never_overwritten_by_its_export(tmp_path: Path) -> None:
+    whole = tmp_path / "model.safetensors"
+    save_file({"weight": torch.ones(1)}, whole)
+    with pytest.raises(UserError, match="expected another file than the input"):
+        export(whole, whole, "float16")
+    assert load_file(whole)["weight"].dtype == torch.float32
+
+
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     wide = build_model(detectron_config(TINY.model_copy(update={"pyramid_channels": 32}), "cpu"))
     save_file(wide.state_dict(), tmp_path / "wide.safetensors")

@@ -67,6 +67,9 @@ def test_annotations_in_a_mapping_by_number_are_read_as_some_livecell_files_have
         (coco([annotation(segmentation={"size": [4, 5], "counts": "0"})]), "do not cover it"),
         (coco([annotation(segmentation={"size": [4, 5], "counts": [3]})]), "cover 3 of 20 pixels"),
         (coco([{"id": 1}]), "expected the field `image_id`"),
+        (coco([annotation(image_id=[7])]), r"expected a whole number in `image_id`, got \[7\]"),
+        (coco([annotation(category_id={})]), "expected a whole number in `category_id`, got {}"),
+        (coco([], categories=[{"id": [1], "name": "x"}]), r"expected a whole number in `id`, got \[1\]"),
         (coco([], categories=None), "the list `categories`"),
         (coco([], images=[{"id": 1, "file_name": "a.png", "height": 4}]), "expected the field `width`"),
         (coco([], images=[{"id": 1, "file_name": "a.png", "height": 4, "width": 0}]), "in whole pixels"),
@@ -125,6 +128,23 @@ def test_label_images_of_one_type_each_beside_their_image_are_read(tmp_path):
     assert found.cell_types.tolist() == ["class1", "class1"]
 
 
+def test_two_files_of_the_same_labels_are_refused(tmp_path):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for name in ("a.png", "a.tif"):
+        cv2.imwrite(str(folder / name), np.eye(4, dtype=np.uint16))
+    with pytest.raises(UserError, match=r"a\.tif: holds the same cells' labels as .*a\.png"):
+        read_any(folder)
+
+
+def test_two_yolo_files_of_one_image_are_refused(tmp_path, images):
+    for split in ("train", "val"):
+        (tmp_path / "yolo" / "labels" / split).mkdir(parents=True)
+        (tmp_path / "yolo" / "labels" / split / "a.txt").write_text("0 0 0 1 0 1 1\n")
+    with pytest.raises(UserError, match=r"val/a\.txt: another file of this image is .*train/a\.txt"):
+        read_any(tmp_path / "yolo", images)
+
+
 def test_one_label_image_is_one_image(tmp_path):
     cv2.imwrite(str(tmp_path / "x.png"), np.array([[1, 1], [2, 60000]], np.uint16))
     found = read_any(tmp_path / "x.png")
@@ -164,12 +184,24 @@ def test_yolo_text_without_names_has_the_competitions_types(tmp_path, images):
         ("x 0.1 0.1 0.2 0.2 0.3 0.3", "expected `class x1 y1"),
         ("0 10 10 20 20 30 30", "fractions of width and height"),
         ("5 0.1 0.1 0.2 0.2 0.3 0.3", "class 5 has no name"),
+        ("nan 0.1 0.1 0.2 0.2 0.3 0.3", "the whole number of a class first, got nan"),
+        ("1e400 0.1 0.1 0.2 0.2 0.3 0.3", "the whole number of a class first, got inf"),
+        ("0.5 0.1 0.1 0.2 0.2 0.3 0.3", "the whole number of a class first, got 0.5"),
+        ("é", "expected UTF-8 text, got byte 0xe9; save the file as UTF-8"),
     ],
 )
 def test_a_malformed_yolo_line_is_told(tmp_path, images, line, message):
-    (tmp_path / "a.txt").write_text(f"{line}\n")
+    (tmp_path / "a.txt").write_text(f"{line}\n", encoding="latin-1")
     with pytest.raises(UserError, match=rf"a\.txt, line 1: .*{message}"):
         read_any(tmp_path / "a.txt", images)
+
+
+@pytest.mark.parametrize("names", ["astro", "3", "{.inf: astro}"])
+def test_names_that_are_no_names_of_classes_are_refused(tmp_path, images, names):
+    (tmp_path / "a.txt").write_text("0 0 0 1 0 1 1\n")
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
+    with pytest.raises(UserError, match=r"data\.yaml: expected `names` with the name of each class: "):
+        read_any(tmp_path, images)
 
 
 def test_yolo_text_of_an_unknown_image_is_refused(tmp_path, images):
@@ -203,6 +235,10 @@ def test_points_are_no_cells_and_other_archives_no_regions(tmp_path, images):
         UserError, match=r"0\.roi: expected the outline of a cell, got a region of type point"
     ):
         read_any(tmp_path / "a.zip", images)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("notes.txt", "")
+    with pytest.raises(UserError, match=r"a\.zip: expected regions of ImageJ's .*\(\.roi\), got notes\.txt"):
+        read_any(tmp_path / "a.zip", images)
     (tmp_path / "a.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="expected a ZIP file of ImageJ's ROI manager"):
         read_any(tmp_path / "a.zip", images)
@@ -217,6 +253,27 @@ FEATURE = {
         "measurements": [{"name": "score", "value": 0.75}],
     },
 }
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"properties": [1]}, r"feature 1: expected `properties` by name, got \[1\]"),
+        ({"image": {"height": -4, "width": 5}}, "expected height and width in whole pixels, got -4 and 5"),
+        ({"geometry": {"type": "Polygon", "coordinates": [[[10**400, 1]]]}}, "expected a polygon of x, y"),
+    ],
+)
+def test_odd_facts_of_features_are_refused(tmp_path, images, changed, message):
+    data = {"type": "FeatureCollection", "features": [FEATURE | changed]} | changed
+    (tmp_path / "a.geojson").write_text(json.dumps(data))
+    with pytest.raises(UserError, match=message):
+        read_any(tmp_path / "a.geojson", images)
+
+
+def test_measurements_of_odd_names_are_passed_over(tmp_path, images):
+    odd = [{"name": [1], "value": 0.1}, {"name": "score", "value": 0.75}, {"name": {}, "value": 0.2}]
+    (tmp_path / "a.geojson").write_text(json.dumps(FEATURE | {"properties": {"measurements": odd}}))
+    assert read_any(tmp_path / "a.geojson", images)["a"].scores.tolist() == [0.75]
 
 
 @pytest.mark.parametrize("data", [[FEATURE], FEATURE, {"type": "FeatureCollection", "features": [FEATURE]}])

@@ -4,9 +4,10 @@ import csv
 import importlib.util
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from kaggle_machine import PROJECT, told_the_token
@@ -79,25 +80,45 @@ def main():
 
 
 def test_a_session_ends_in_order_when_its_time_is_up(tmp_path, monkeypatch, capsys):
-    note, left_s = tmp_path / "note.txt", 5.0
+    note = tmp_path / "note.txt"
+    train = train_script()
 
     class Started(subprocess.Popen):
         """A process for which the time is up as soon as it is at work."""
 
         def wait(self, timeout: float | None = None) -> int:
-            if timeout != left_s:
+            if timeout in (None, train.GRACE_S):
                 return super().wait(timeout)
+            assert 4 < timeout <= 5
             while not note.exists() and self.poll() is None:
                 time.sleep(0.01)
-            raise subprocess.TimeoutExpired(self.args, left_s)
+            raise subprocess.TimeoutExpired(self.args, timeout)
 
     (tmp_path / "site" / "sartorius").mkdir(parents=True)
     (tmp_path / "site" / "sartorius" / "__init__.py").touch()
     (tmp_path / "site" / "sartorius" / "cli.py").write_text(COMMAND)
     monkeypatch.setattr(subprocess, "Popen", Started)
-    assert train_script().sartorius(tmp_path / "site", [note], left_s) == 0
+    assert train.sartorius(tmp_path / "site", [note], time.monotonic() + 5) == 0
     assert note.read_text() == "ended in order"
     assert "time is up; attach this kernel's output to it and run it again" in capsys.readouterr().out
+
+
+def test_all_steps_of_a_session_end_at_the_same_time(tmp_path, monkeypatch):
+    train, ends = train_script(), []
+    monkeypatch.setitem(sys.modules, "attached", SimpleNamespace(installed=lambda bundle, site: None))
+    monkeypatch.setattr(train, "chosen_config", lambda bundle, model: tmp_path / "model.yaml")
+
+    def step(site, arguments, end_s):
+        ends.append((arguments[0], end_s - train.BEGAN_S))
+        if arguments[0] == "data":
+            (tmp_path / "folds.csv").touch()
+        return 0
+
+    monkeypatch.setattr(train, "sartorius", step)
+    places = [f"--{name}={tmp_path}" for name in ("bundle", "data", "working", "input", "site")]
+    monkeypatch.setattr(sys, "argv", ["train.py", *places, "--budget", "100s", "--gpus", "0"])
+    assert train.main() == 0
+    assert ends == [("data", 100.0), ("train", 100.0)]
 
 
 def test_what_is_missing_is_said_in_one_message(tmp_path):

@@ -145,7 +145,7 @@ def test_no_cells_give_the_same_columns_without_rows():
     assert len(none) == 0
 
 
-@pytest.mark.parametrize("um_per_px", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("um_per_px", [0, -1.0, float("nan"), float("inf"), 1e-300, 1e300])
 def test_a_pixel_without_size_is_refused(um_per_px):
     with pytest.raises(ValueError, match="um_per_px is"):
         measure_cells(cell("#"), um_per_px=um_per_px)

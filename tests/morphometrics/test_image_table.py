@@ -12,7 +12,7 @@ from sartorius.morphometrics import (
     measure_cells,
     measure_image,
     measure_types,
-    require_table_suffix,
+    table_paths,
     write_measurements,
 )
 
@@ -92,4 +92,4 @@ def test_another_ending_is_refused():
     with pytest.raises(
         UserError, match=r"cells\.xlsx: expected the name of a table ending in \.csv or \.parquet"
     ):
-        require_table_suffix(Path("cells.xlsx"))
+        table_paths(Path("cells.xlsx"))

@@ -6,11 +6,12 @@ from fake_predictors import JitteredTruth, small_ensemble, small_truth, written_
 
 from sartorius.cells import annotated, no_cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
-from sartorius.config.ensemble import StageWiseSettings
+from sartorius.config.ensemble import MemberSettings, StageWiseSettings, ViewSettings
 from sartorius.config.fusion import MasksSettings, WbfSettings
 from sartorius.config.gains import Gains
 from sartorius.pipeline import SubmitOptions, submit
 from sartorius.pipeline.budget import ImageSeconds, estimated, fitted, part_names
+from sartorius.pipeline.smaller import narrowed_like, smaller_ensemble
 from sartorius.submission import check_submission
 
 
@@ -106,6 +107,27 @@ def test_one_model_and_one_view_stay_even_if_they_do_not_fit(settings):
     assert fit.estimate.most == 10
 
 
+def test_predictions_of_another_program_are_one_source_each(settings):
+    foreign = MemberSettings(name="cellpose", predictions="labels")
+    both = settings.model_copy(
+        update={"members": (*settings.members, foreign), "fusion": WbfSettings(min_votes=4)}
+    )
+    assert len(both.sources) == 5
+    smaller = smaller_ensemble(both, ["horizontal"])
+    assert (len(smaller.sources), smaller.fusion.min_votes) == (3, 2)
+
+
+def test_votes_do_not_depend_on_how_many_times_something_was_dropped(settings):
+    views = tuple(
+        ViewSettings(flip=flip, scale=scale) for flip in ("none", "horizontal") for scale in (1, 1.5)
+    )
+    whole = settings.model_copy(update={"views": views, "fusion": WbfSettings(min_votes=3)})
+    left = whole
+    for name in ("horizontal_x1.5", "horizontal", "none_x1.5"):
+        left = narrowed_like(whole, smaller_ensemble(left, [name]))
+    assert left == smaller_ensemble(whole, ["none_x1.5", "horizontal", "horizontal_x1.5"])
+
+
 def test_as_large_a_share_of_fewer_sources_must_agree(settings):
     strict = settings.model_copy(
         update={
@@ -184,6 +206,15 @@ def test_a_budget_that_is_large_enough_changes_nothing(run):
     submitted, models, took_s = run(170)
     assert (submitted.dropped, submitted.unfinished, took_s) == ((), (), 160)
     assert len(models["r50"].seen) == len(models["x101"].seen) == 40
+
+
+def test_images_that_are_kept_already_are_not_counted_as_work(run, tmp_path):
+    run(1000, cache=tmp_path / "cache")
+    for cached in sorted((tmp_path / "cache").rglob("image0[0-4].npz")):
+        cached.unlink()
+    submitted, models, took_s = run(100, cache=tmp_path / "cache")
+    assert (submitted.dropped, submitted.unfinished, took_s) == ((), (), 40)
+    assert len(models["r50"].seen) == 10
 
 
 def test_views_are_dropped_after_the_first_images_and_every_image_is_done(run, caplog):

@@ -207,3 +207,23 @@ def test_a_fused_image_is_explained_by_its_types_own_settings(settings, cache):
     per_type = settings.model_copy(update={"fusion_per_type": {"cort": MasksSettings(min_votes=5)}})
     assert len(explain_image(settings, cache, "cort_image").cells) == 3
     assert len(explain_image(per_type, cache, "cort_image").cells) == 0
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "figures/a.png"])
+def test_an_earlier_result_with_a_file_of_the_users_own_is_never_replaced(tmp_path, settings, cache, name):
+    mine = fuse_predictions(settings, cache, tmp_path / "fused").folder / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(
+        UserError, match=f"would be replaced, but {name.split('/')[0]} is no part of a fused result"
+    ):
+        fuse_predictions(settings, cache, tmp_path / "fused")
+    assert mine.read_text() == "mine"
+
+
+def test_the_empty_folder_that_one_stands_in_may_be_filled(tmp_path, settings, cache, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    fused = fuse_predictions(settings, cache, Path())
+    assert contents(Path()) == contents(tmp_path / "here")
+    assert list(fused.cells) == list(contents(Path()))

@@ -1,6 +1,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import pytest
 from fake_predictors import (
     SOURCES,
@@ -16,7 +18,7 @@ from sartorius.cells import Cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.data.predictions import list_sources, read_manifest, read_prediction_folder
 from sartorius.errors import UserError
-from sartorius.pipeline import predict_images
+from sartorius.pipeline import SubmitOptions, predict_images, submit
 
 
 class Scene(NamedTuple):
@@ -120,7 +122,7 @@ def test_broken_images_are_all_named_once_the_others_are_done(scene):
     scene.paths["cort_image"].write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError) as error:
         predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
-    assert str(error.value).startswith("2 of 3 images cannot be read")
+    assert str(error.value).startswith("2 of 3 images cannot be used")
     assert "astro_image.png" in str(error.value)
     assert "cort_image.png" in str(error.value)
     assert sorted(path.name for path in scene.cache.rglob("*.npz")) == ["empty_image.npz"] * 4
@@ -149,3 +151,20 @@ def test_progress_counts_up_to_the_whole_and_starts_where_a_run_goes_on(scene):
     )
     assert [done for _, done, _ in said] == [1, 2, 3, 4, 9, 10, 11, 12]
     assert {(what, total) for what, _, total in said} == {("predict", 12)}
+
+
+def test_another_image_of_the_same_name_does_not_get_the_cells_of_the_first(scene):
+    predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    size_hw = scene.truth["cort_image"].size_hw
+    cv2.imwrite(str(scene.paths["cort_image"]), np.full(size_hw, 90, np.uint8))
+    again = two_predictors(scene.truth)
+    with pytest.raises(
+        UserError, match=r"none/cort_image\.npz: holds predictions of another image called"
+    ) as told:
+        predict_images(again, scene.settings, scene.paths, scene.cache)
+    assert "1 of 3 images cannot be used" in str(told.value)
+    assert again["r50"].seen == []
+    submitted = submit(
+        again, scene.settings, scene.paths, scene.cache / "s.csv", SubmitOptions(cache_dir=scene.cache)
+    )
+    assert list(submitted.broken) == ["cort_image"]

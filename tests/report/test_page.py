@@ -116,6 +116,15 @@ def test_precision_and_recall_over_scores_count_the_cells_that_are_sure_enough()
     assert np.isnan(precision[at[0.95]])
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_overlapping_detections_of_one_cell_the_surest_is_the_find(order):
+    truth = cells(cell("##......"))
+    both = [cell("##......", score=0.9), cell("##......", score=0.3)]
+    precision, recall = found_over_scores([outcome_of_result(cells(*(both[n] for n in order)), truth)])
+    at = {round(float(t), 2): place for place, t in enumerate(SCORE_THRESHOLDS)}
+    assert (precision[at[0.5]], recall[at[0.5]], precision[at[0.2]]) == (1, 1, 0.5)
+
+
 def test_a_cut_in_the_unthresholded_result_is_the_result_with_that_threshold(scene):
     from sartorius.report.outcomes import outcome_of_sources
 

@@ -130,11 +130,18 @@ def test_a_point_of_soft_nms_changes_its_decay():
 )
 def test_the_point_nearest_to_the_start_is_one_that_can_be_drawn(fusion):
     drawn = distributions(start_of(fusion), SEARCHED, 4)
-    point = nearest_point(start_of(fusion), drawn)
+    point = nearest_point(start_of(fusion), drawn, "astro")
     assert all(drawn[name]._contains(drawn[name].to_internal_repr(value)) for name, value in point.items())
     assert point["min_area_px"] == 75
     if "fusion_iou" in point:
         assert abs(point["fusion_iou"] - getattr(fusion, "min_iou", 0.4)) <= 0.025
+
+
+def test_the_point_nearest_to_the_start_has_the_types_own_mask_threshold():
+    start = start_of(MasksSettings(mask_threshold={"shsy5y": 0.3, "astro": 0.6, "default": 0.5}))
+    drawn = distributions(start, SEARCHED, 4)
+    assert nearest_point(start, drawn, "astro")["mask_threshold"] == pytest.approx(0.6)
+    assert nearest_point(start, drawn, "cort")["mask_threshold"] == pytest.approx(0.5)
 
 
 def test_settings_of_one_type_leave_those_of_others_alone(scene):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from command_line import run
 
+from sartorius.cells import no_cells
 from sartorius.config import load_ensemble_settings
 from sartorius.data.folds import write_folds
 from sartorius.data.predictions import read_manifest, write_manifest
@@ -18,8 +19,11 @@ from sartorius.experiment import file_sha256
 from sartorius.metrics.competition import average_precision
 from sartorius.pipeline import fused_and_cleaned, read_sources
 from sartorius.pipeline.staleness import models_in_cache, stale_reasons
+from sartorius.tuning.curves import draw_curves
 from sartorius.tuning.images import Data, read_cached_images
+from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
+from sartorius.tuning.stages import ImageStages
 from sartorius.tuning.tuned_file import tune
 
 
@@ -217,11 +221,42 @@ def test_the_command_tells_its_record_as_json(monkeypatch, capsys, scene, tmp_pa
     assert result["tuned"]["searched"] == ["score_threshold"]
 
 
-def test_the_ensemble_itself_is_never_overwritten(monkeypatch, capsys, scene):
-    assert run(monkeypatch, *command(scene, "--out", scene.ensemble)) == 2
-    assert "stays as it is" in capsys.readouterr().err
+def test_the_ensemble_and_what_it_stands_on_are_never_overwritten(monkeypatch, capsys, scene, tmp_path):
+    ensemble, base = tmp_path / "own.yaml", tmp_path / "base.yaml"
+    base.write_text(f"base: {scene.ensemble}\n# by hand\nfusion: {{method: nms}}\n")
+    ensemble.write_text("base: base.yaml\npostprocess: {score_threshold: 0.4}\n")
+    name, _, *others = command(scene)
+    for out in (ensemble, base, scene.ensemble):
+        before = out.read_bytes()
+        assert run(monkeypatch, name, ensemble, *others, "--out", out) == 2
+        assert f"{out}: expected another file than the input" in capsys.readouterr().err
+        assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--out", "x.png"], "tuned ensemble file ending in .yaml or .yml, got 'x.png'"),
+        (["--out", "."], "tuned ensemble file ending in .yaml or .yml, got ''"),
+        (["--out", "x.yaml", "--curves", "x.yaml"], "picture ending in .png, got 'x.yaml'"),
+    ],
+)
+def test_file_and_picture_have_names_of_their_own(monkeypatch, capsys, scene, tmp_path, given, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *command(scene, *given)) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_setting_that_does_not_exist_is_told_in_one_line(monkeypatch, capsys, scene, tmp_path):
     assert run(monkeypatch, *command(scene, "--out", tmp_path / "x.yaml", "--search", "thresholds")) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_curves_of_images_without_cells_have_no_marked_threshold(scene, tmp_path):
+    nothing = no_cells("a", (4, 4))
+    objective = Objective([ImageStages({"a/none": nothing}, nothing, {"a/none": 1.0})])
+    cleaning = scene.settings.postprocess.model_copy(update={"score_threshold": {"cort": 0.5}})
+    settings = scene.settings.model_copy(update={"postprocess": cleaning})
+    draw_curves(tmp_path / "curves.png", objective, settings, settings)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -1,7 +1,7 @@
 """Synthetic images on disk in the competition's own layout."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,8 @@ TRUTH_COLUMNS = (
     "id", "annotation", "width", "height", "cell_type", "plate_time", "sample_date", "sample_id", "elapsed_timedelta",
 )  # fmt: skip
 SPLITS = ("train", "test")
+#: The files beside the images of each split.
+TABLES = {"train": ("train.csv",), "test": ("test_truth.csv", "sample_submission.csv")}
 
 
 def synthesize(out_dir: Path, images_per_type: int, seed: int) -> Path:
@@ -27,13 +29,16 @@ def synthesize(out_dir: Path, images_per_type: int, seed: int) -> Path:
         at least one of each type), `test_truth.csv` (the columns of `train.csv`) and `sample_submission.csv`.
     seed: the same seed gives the same images, and a larger `images_per_type` only adds to them.
     The columns that tell where a sample came from are empty but for `sample_id`, which is the image's id.
-    Returns `out_dir`. Raises UserError if fewer than one image is asked for or the folder holds other images.
+    Returns `out_dir`. Raises UserError if fewer than one image is asked for or the folder holds other images or tables.
     """
     if images_per_type < 1:
         raise UserError(f"expected at least 1 image per cell type, got {images_per_type}")
     wanted = {"train": images_per_type, "test": max(1, images_per_type // 5)}
     for split in SPLITS:
-        _refuse_other_images(out_dir / split, wanted[split], split)
+        ids = {_image_id(name, split, number) for name in CELL_TYPES for number in range(wanted[split])}
+        _refuse_other_images(out_dir / split, ids)
+        for name in TABLES[split]:
+            _refuse_other_rows(out_dir / name, ids)
     truth = {split: list(_written_images(out_dir / split, split, wanted[split], seed)) for split in SPLITS}
     _write_rows(out_dir / "train.csv", TRUTH_COLUMNS, _truth_rows(truth["train"]))
     _write_rows(out_dir / "test_truth.csv", TRUTH_COLUMNS, _truth_rows(truth["test"]))
@@ -52,14 +57,26 @@ def _image_id(cell_type: str, split: str, number: int) -> str:
     return f"{cell_type}_{split}_{number:04d}"
 
 
-def _refuse_other_images(folder: Path, images_per_type: int, split: str) -> None:
+def _refuse_other_images(folder: Path, ids: Collection[str]) -> None:
     """An image left over from another run would have no truth."""
-    ours = {_image_id(name, split, number) for name in CELL_TYPES for number in range(images_per_type)}
-    others = sorted(path.name for path in folder.glob("*") if path.stem not in ours)
+    others = sorted(path.name for path in folder.glob("*") if path.stem not in ids)
     if others:
         raise UserError(
             f"{folder}: expected no images but those about to be written, found {others[0]}"
             f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}; choose an empty folder"
+        )
+
+
+def _refuse_other_rows(path: Path, ids: Collection[str]) -> None:
+    """A table of other images is not ours to replace."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        others = [line for line in list(file)[1:] if line.split(",", 1)[0] not in ids]
+    if others:
+        raise UserError(
+            f"{path}: expected no rows but those of the images about to be written, found "
+            f"{others[0].split(',', 1)[0].strip()!r}; choose an empty folder"
         )
 
 

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from sartorius.config import load_ensemble_settings
+from sartorius.errors import UserError
+
+
+def loaded(folder: Path, *lines: str, member: str = "model: model.yaml, weights: w.pth") -> None:
+    (folder / "model.yaml").write_text("cell_types: [shsy5y, astro]\n")
+    (folder / "ensemble.yaml").write_text("\n".join([f"members: [{{name: a, {member}}}]", *lines]))
+    load_ensemble_settings(folder / "ensemble.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "postprocess: {score_threshold: {Astro: 0.5, default: 0.4}}",
+            r"ensemble\.yaml: postprocess\.score_threshold names 'Astro', the models know astro, shsy5y; did you mean astro",
+        ),
+        ("postprocess: {label_fill_types: [cort]}", "postprocess.label_fill_types names 'cort'"),
+        ("fusion_per_type: {Astr: {method: nms}}", "fusion_per_type names 'Astr'"),
+        (
+            "fusion: {method: masks, mask_threshold: {x: 0.5, default: 0.5}}",
+            r"fusion\.mask_threshold names 'x'",
+        ),
+        (
+            "postprocess: {min_area_px: {astro: 5}}",
+            r"postprocess\.min_area_px has no value for 'shsy5y'; add it or 'default'",
+        ),
+    ],
+)
+def test_types_that_the_models_do_not_know_and_types_without_a_value_are_refused(tmp_path, line, message):
+    with pytest.raises(UserError, match=message):
+        loaded(tmp_path, line)
+
+
+def test_what_other_programs_call_their_types_is_not_known_beforehand(tmp_path):
+    loaded(tmp_path, "postprocess: {score_threshold: {neuron: 0.5}}", member="predictions: labels")
