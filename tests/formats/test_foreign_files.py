@@ -17,16 +17,6 @@ POLYGON = [1, 1, 3, 1, 3, 3, 1, 3]
 SQUARE = "...../.##../.##../....."
 
 
-@pytest.fixture
-def images(tmp_path):
-    """Two images of 4 x 5 px."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name in ("a", "7"):
-        cv2.imwrite(str(folder / f"{name}.png"), np.zeros((4, 5), np.uint8))
-    return {name: folder / f"{name}.png" for name in ("a", "7")}
-
-
 def coco(annotations, **changed):
     data = {
         "images": [{"id": 7, "file_name": "some/folder/a.jpg", "height": 4, "width": 5}],
@@ -137,14 +127,6 @@ def test_two_files_of_the_same_labels_are_refused(tmp_path):
         read_any(folder)
 
 
-def test_two_yolo_files_of_one_image_are_refused(tmp_path, images):
-    for split in ("train", "val"):
-        (tmp_path / "yolo" / "labels" / split).mkdir(parents=True)
-        (tmp_path / "yolo" / "labels" / split / "a.txt").write_text("0 0 0 1 0 1 1\n")
-    with pytest.raises(UserError, match=r"val/a\.txt: another file of this image is .*train/a\.txt"):
-        read_any(tmp_path / "yolo", images)
-
-
 def test_one_label_image_is_one_image(tmp_path):
     cv2.imwrite(str(tmp_path / "x.png"), np.array([[1, 1], [2, 60000]], np.uint16))
     found = read_any(tmp_path / "x.png")
@@ -169,45 +151,6 @@ def test_a_malformed_table_of_labels_is_refused(tmp_path):
         UserError, match=r"labels\.csv, line 2: expected a label and a score, got '1', 'high'"
     ):
         read_any(tmp_path)
-
-
-def test_yolo_text_without_names_has_the_competitions_types(tmp_path, images):
-    (tmp_path / "a.txt").write_text("1 0.2 0.25 0.6 0.25 0.6 0.75 0.2 0.75 0.875\n\n")
-    found = read_any(tmp_path / "a.txt", images)["a"]
-    assert (drawn(found), found.cell_types.tolist(), found.scores.tolist()) == ([SQUARE], ["astro"], [0.875])
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("0 0.5 0.5 0.2 0.2", "at least 3 points, got 2; boxes are no outlines"),
-        ("x 0.1 0.1 0.2 0.2 0.3 0.3", "expected `class x1 y1"),
-        ("0 10 10 20 20 30 30", "fractions of width and height"),
-        ("5 0.1 0.1 0.2 0.2 0.3 0.3", "class 5 has no name"),
-        ("nan 0.1 0.1 0.2 0.2 0.3 0.3", "the whole number of a class first, got nan"),
-        ("1e400 0.1 0.1 0.2 0.2 0.3 0.3", "the whole number of a class first, got inf"),
-        ("0.5 0.1 0.1 0.2 0.2 0.3 0.3", "the whole number of a class first, got 0.5"),
-        ("é", "expected UTF-8 text, got byte 0xe9; save the file as UTF-8"),
-    ],
-)
-def test_a_malformed_yolo_line_is_told(tmp_path, images, line, message):
-    (tmp_path / "a.txt").write_text(f"{line}\n", encoding="latin-1")
-    with pytest.raises(UserError, match=rf"a\.txt, line 1: .*{message}"):
-        read_any(tmp_path / "a.txt", images)
-
-
-@pytest.mark.parametrize("names", ["astro", "3", "{.inf: astro}"])
-def test_names_that_are_no_names_of_classes_are_refused(tmp_path, images, names):
-    (tmp_path / "a.txt").write_text("0 0 0 1 0 1 1\n")
-    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
-    with pytest.raises(UserError, match=r"data\.yaml: expected `names` with the name of each class: "):
-        read_any(tmp_path, images)
-
-
-def test_yolo_text_of_an_unknown_image_is_refused(tmp_path, images):
-    (tmp_path / "z.txt").write_text("")
-    with pytest.raises(UserError, match=r"image 'z' is none of the 2 images given \(a, 7"):
-        read_any(tmp_path / "z.txt", images)
 
 
 def roi_zip(path, *regions):
