@@ -83,13 +83,13 @@ class QuickBottleneck(BottleneckBlock):
 
 
 #: The layers of detectron2 that have a quicker form.
-_QUICKER: dict[type[nn.Module], type[nn.Module]] = {Conv2d: QuickConv2d, BottleneckBlock: QuickBottleneck}
+QUICKER: dict[type[nn.Module], type[nn.Module]] = {Conv2d: QuickConv2d, BottleneckBlock: QuickBottleneck}
 
 
 def quicken(network: nn.Module) -> None:
     """Give every convolution and residual block of the network its quicker form."""
     for module in network.modules():
-        module.__class__ = _QUICKER.get(type(module), type(module))
+        module.__class__ = QUICKER.get(type(module), type(module))
 
 
 def _nnpack_takes(x: Tensor) -> bool:
