@@ -16,6 +16,10 @@ from sartorius.experiment import file_sha256
 from sartorius.files import refuse_foreign, replaced_folder
 
 MANIFEST, DATASET_METADATA, KERNELS = "sartorius-manifest.json", "dataset-metadata.json", "kernels"
+#: Patterns of everything in a bundle.
+PARTS = (
+    MANIFEST, DATASET_METADATA, KERNELS, f"{KERNELS}/*", "attached.py", "README.md", "*.whl", "*.yaml", "weights_*",
+)  # fmt: skip
 #: Raised when the kernels' scripts need another layout of the bundle.
 BUNDLE_VERSION = 1
 
@@ -49,7 +53,7 @@ def write_bundle(
     Raises UserError if the ensemble's files are missing or wrong, a package does not fit the target or cannot be
     fetched, or `out_dir` holds something else.
     """
-    refuse_foreign(out_dir, lambda folder: (folder / MANIFEST).is_file(), "bundle")
+    refuse_foreign(out_dir, lambda folder: (folder / MANIFEST).is_file(), "bundle", PARTS)
     closure = needed(target)
     pins = checkout_file("constraints.txt").read_text(encoding="utf-8")
     with replaced_folder(out_dir) as folder:

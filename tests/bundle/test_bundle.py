@@ -195,6 +195,9 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "mine" / "precious.txt").write_text("precious")
     with pytest.raises(UserError, match="holds something that is no bundle"):
         write_bundle(ensemble(tmp_path / "configs"), tmp_path / "mine", target_here(), NAMING)
+    (tmp_path / "mine" / "sartorius-manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"precious\.txt is no part of a bundle"):
+        write_bundle(ensemble(tmp_path / "again"), tmp_path / "mine", target_here(), NAMING)
     assert (tmp_path / "mine" / "precious.txt").read_text() == "precious"
 
 
