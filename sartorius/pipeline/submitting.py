@@ -71,7 +71,7 @@ def submit(
     replaced as images get done: whenever the process is killed, what is there can be submitted. An image that cannot
     be read or predicted costs its own rows and is told in the result and the log, and so is what a deadline costs.
     Raises UserError, before a file is written, if the cache is another model's or `out_csv` is a folder; and at the
-    end if not one image could be read.
+    end if not one image could be used.
     """
     if out_csv.is_dir():
         raise UserError(f"{out_csv}: expected the name of a CSV file to write, got a folder")
@@ -170,7 +170,7 @@ class _Run:
             if not isinstance(fault, UserError):
                 raise fault
         shown = "\n".join(map(str, list(self._faults.values())[:10]))
-        raise UserError(f"none of the {len(self._faults)} images could be read\n{shown}")
+        raise UserError(f"none of the {len(self._faults)} images could be used\n{shown}")
 
 
 def _told(fault: Exception) -> str:

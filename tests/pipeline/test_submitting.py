@@ -108,7 +108,7 @@ def test_images_of_which_none_can_be_read_are_bad_input(tmp_path, scene):
     truth, settings, paths = scene
     for path in paths.values():
         path.write_bytes(b"")
-    with pytest.raises(UserError, match="none of the 3 images could be read"):
+    with pytest.raises(UserError, match="none of the 3 images could be used"):
         submit(two_predictors(truth), settings, paths, tmp_path / "submission.csv")
     assert (tmp_path / "submission.csv").read_text() == ALL_EMPTY
 
