@@ -86,7 +86,7 @@ def refuse_others(folder: Path) -> None:
 
 def test_a_result_with_a_file_of_the_users_own_is_not_replaced(tmp_path: Path):
     (tmp_path / "parts").mkdir()
-    for name in ("ours", "parts/a.npz"):
+    for name in ("ours", "parts/a.npz", ".DS_Store", "parts/Thumbs.db"):
         (tmp_path / name).touch()
     refuse_others(tmp_path)
     for name in ("parts/notes.txt", "a.npz"):
