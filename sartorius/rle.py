@@ -248,9 +248,8 @@ def _parsed(texts: Sequence[str]) -> tuple[Ints, Ints, dict[int, str]]:
             numbers.extend(map(int, text.split()))
         except (ValueError, OverflowError):
             del numbers[begin:]
-            bad = next(
-                (token for token in text.split() if not _is_whole(token)), text
-            )  # a space of another script
+            # where every token is whole, the fault is a space of another script
+            bad = next((token for token in text.split() if not _is_whole(token)), text)
             malformed[row] = f"expected whole numbers `start length …`, got {bad[:40]!r}"
         if (len(numbers) - begin) % 2:
             malformed[row] = (

@@ -98,10 +98,11 @@ def _steps_of_fold(config: Path, training: Training, fold: int) -> list[Step]:
     folder = run_folder(training.runs, config, fold)
     split = ("--folds", str(training.folds_csv), "--fold", str(fold))
     steps = []
-    if (folder / "config.yaml").is_file():
+    begun = (folder / "config.yaml").is_file()
+    if begun:
         refuse_other_settings(folder, load_model_settings(config))
     if not (folder / WEIGHTS).is_file():
-        resumed = ("--resume",) if (folder / "config.yaml").is_file() else ()
+        resumed = ("--resume",) if begun else ()
         arguments = ("train", str(config), "--data", str(training.data), *split, "--runs", str(training.runs))
         steps.append(Step("train", (*arguments, *training.train_options, *resumed), folder))
     if "predict" not in _seconds(folder) or steps:

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sartorius.cli.arguments import Json
-from sartorius.errors import UserError
+from sartorius.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from sartorius.cells import Cells
@@ -158,8 +157,7 @@ def refuse_unknown_types(settings: "PseudoSettings", found: "Mapping[str, Cells]
     for setting, values in settings:
         for name in values if isinstance(values, dict) else ():
             if name not in known:
-                near = get_close_matches(name, known, n=1, cutoff=0.5)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                hint = did_you_mean(name, known)
                 raise UserError(
                     f"{option_of(setting)}: unknown cell type {name!r}, expected {', '.join(known)}{hint}"
                 )

@@ -1,7 +1,6 @@
 """Settings of an ensemble: its models, their test-time views, fusion and clean-up."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,7 +20,7 @@ from sartorius.config.per_type import DEFAULT
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
 from sartorius.config.tiling import TilingSettings
 from sartorius.config.tuned import TunedRecord
-from sartorius.errors import UserError
+from sartorius.errors import UserError, did_you_mean
 
 Flip = Literal["none", "horizontal", "vertical", "rotate180"]
 
@@ -203,8 +202,7 @@ def _require_types_of_models(path: Path, settings: EnsembleSettings, known: Sequ
     named["postprocess.label_fill_types"] = set(settings.postprocess.label_fill_types)
     for key, names in named.items():
         for name in sorted(names - set(known)):
-            near = get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, known)
             raise UserError(f"{path}: {key} names {name!r}, the models know {', '.join(known)}{hint}")
     for key, value in per_type.items():
         lacking = sorted(set(known) - value.keys())

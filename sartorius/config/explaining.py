@@ -1,6 +1,5 @@
 """What is wrong with settings, in words: file, key, what was expected, what came, the nearest known key."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
@@ -8,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from sartorius.config.yaml_files import Layer
+from sartorius.errors import did_you_mean
 
 _NUMBER_WITH_EXPONENT = re.compile(r"([+-]?\d+)(\.\d*)?e([+-]?)(\d+)", re.IGNORECASE)
 
@@ -56,7 +56,8 @@ def _line(problem: Any, model: type[BaseModel], layers: Sequence[Layer], mapping
     kind, location = problem["type"], problem["loc"]
     if kind == "extra_forbidden":
         known = sorted({name for group in models_at(model, location[:-1]) for name in group.model_fields})
-        text = f"unknown key `{key}`{_nearest(str(keys[-1]), known) or '; known: ' + ', '.join(known)}"
+        hint = did_you_mean(str(keys[-1]), known, "`") or f"; known: {', '.join(known)}"
+        text = f"unknown key `{key}`{hint}"
     elif kind == "missing":
         text = f"`{key}` is missing{_description(model, location)}"
     elif kind == "union_tag_not_found":
@@ -65,7 +66,7 @@ def _line(problem: Any, model: type[BaseModel], layers: Sequence[Layer], mapping
     elif kind == "union_tag_invalid":
         choice, came = problem["ctx"]["discriminator"].strip("'"), str(problem["ctx"]["tag"])
         known = _choices(model, location, choice)
-        text = f"`{key}.{choice}`: expected {_listed(known)}, got '{came}'{_nearest(came, known)}"
+        text = f"`{key}.{choice}`: expected {_listed(known)}, got '{came}'{did_you_mean(came, known, '`')}"
     elif kind == "value_error":
         text = f"`{key}`: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     else:
@@ -139,13 +140,8 @@ def _hint(problem: Any) -> str:
     if kind == "string_type" and isinstance(value, (int, float)):
         return "; put it in quotes"
     if kind == "literal_error":
-        return _nearest(str(value), re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
+        return did_you_mean(str(value), re.findall(r"'([^']*)'", problem["ctx"]["expected"]), "`")
     return ""
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean `{near[0]}`?" if near else ""
 
 
 def _choices(model: type[BaseModel], location: Sequence[Any], choice: str) -> list[str]:

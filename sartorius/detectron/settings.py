@@ -1,6 +1,5 @@
 """`ModelSettings` in detectron2's own words: one `CfgNode` on top of `get_cfg()`."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box
 from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
 from sartorius.detectron.proposals import CellRPN
 from sartorius.detectron.sampling import CellRCNN
-from sartorius.errors import UserError
+from sartorius.errors import UserError, did_you_mean
 
 #: Depth, groups, width per group and res2 channels of each backbone, and whether stride 2 sits in the 1 × 1 convolution.
 BACKBONES: Mapping[str, tuple[int, int, int, int, bool]] = {
@@ -177,9 +176,7 @@ def _set_inference(cfg: CfgNode, settings: ModelSettings) -> None:
 def _set_key(cfg: CfgNode, key: str, value: Any) -> None:
     known = _dotted_keys(cfg)
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"detectron: detectron2 has no setting {key!r}{hint}")
+        raise UserError(f"detectron: detectron2 has no setting {key!r}{did_you_mean(key, known)}")
     for unread, instead in NOT_READ.items():
         if key == unread or (unread.endswith(".") and key.startswith(unread)):
             hint = f"; use {instead}" if instead else ""

@@ -1,12 +1,11 @@
 """Which format a file or folder of cells is in, told from its name and how it begins."""
 
-import difflib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sartorius.data.images import IMAGE_SUFFIXES
 from sartorius.data.predictions import MANIFEST
-from sartorius.errors import UserError
+from sartorius.errors import UserError, did_you_mean
 from sartorius.formats.coco import is_livecell
 from sartorius.formats.json_files import read_json
 from sartorius.formats.yolo import is_yolo
@@ -23,8 +22,7 @@ def as_format_name(text: str) -> FormatName:
     for name in known:
         if name == text:
             return name
-    near = difflib.get_close_matches(text, known, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(text, known)
     raise UserError(f"{text!r} is no known format of cells; expected one of {', '.join(known)}{hint}")
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from functools import partial
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
@@ -26,7 +25,7 @@ from sartorius.data.predictions import (
     write_cells,
     write_manifest,
 )
-from sartorius.errors import UserError
+from sartorius.errors import UserError, did_you_mean
 from sartorius.files import refuse_foreign, replaced_folder
 from sartorius.fusion import Explanation, explain, fuse
 from sartorius.pipeline.predicting import Report, no_report
@@ -77,8 +76,7 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
     """
     known = sorted(set().union(*_predicted(settings, cache_root).values()))
     if image_id not in known:
-        near = get_close_matches(image_id, known, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else f", which are {', '.join(known[:3])} …"
+        hint = did_you_mean(image_id, known) or f", which are {', '.join(known[:3])} …"
         raise UserError(
             f"{cache_root}: there is no image {image_id!r} among the {len(known)} predicted{hint}"
         )

@@ -79,12 +79,17 @@ class NarrowingEnsemble:
         missing = [source for source in self._sources if source.name not in cells]
         if not missing:
             return Seen(cells, None)
-        seconds = self._predict(missing, image_id, image, cells)
+        seconds = self._predict(missing, image_id, image, cells, picture)
         in_order = {source.name: cells[source.name] for source in self._sources}
         return Seen(in_order, seconds if len(missing) == len(self._sources) else None)
 
     def _predict(
-        self, missing: Sequence[Source], image_id: str, image: NDArray[np.uint8], cells: dict[str, Cells]
+        self,
+        missing: Sequence[Source],
+        image_id: str,
+        image: NDArray[np.uint8],
+        cells: dict[str, Cells],
+        picture: str,
     ) -> dict[str, float]:
         """The seconds of each part; what is found goes into `cells` and the cache."""
         seconds: dict[str, float] = {}
@@ -92,7 +97,7 @@ class NarrowingEnsemble:
             cells[source.name] = found
             seconds.update(part_seconds)
             if source.folder is not None:
-                write_cells(prediction_path(source.folder, image_id), found, pixel_hash(image))
+                write_cells(prediction_path(source.folder, image_id), found, picture)
         return seconds
 
 
