@@ -71,7 +71,7 @@ def train(
             runs_dir=runs,
             resume=resume,
             seed=seed,
-            machine_rank=machine_rank,
+            machines=place,
             command=shlex.join(["sartorius", *sys.argv[1:]]),
         )
     )

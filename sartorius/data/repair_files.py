@@ -43,7 +43,7 @@ def repair_data(
     out: a CSV file to write, or a folder that becomes a data set: `train.csv`, and links to the images of `data_dir`.
         The table `repair.csv`, one row per image, lies beside the labels.
     Rows keep their order and all their columns; an image of which no label is left keeps one empty row.
-    Raises UserError if `out` is the data set itself, a folder in it or another data set, a label is malformed, or an
+    Raises UserError if `out` is the data set itself, a folder in it, another data set or another file, a label is malformed, or an
     image is missing or of another size.
     """
     csv = truth_csv(data_dir)
@@ -52,8 +52,13 @@ def repair_data(
     refuse_input(target, [csv])
     if data_dir.resolve() in target.parent.resolve().parents:
         raise UserError(f"{out}: expected a place outside the data set {data_dir}, which stays as it is")
+    repair_csv = target.parent / (REPAIR_TABLE if as_folder else f"{out.stem}_{REPAIR_TABLE}")
     if as_folder:
         refuse_foreign(out, lambda folder: _is_repair(folder, data_dir), f"earlier repair of {data_dir}")
+    elif out.exists() and not repair_csv.is_file():
+        raise UserError(
+            f"{out}: is there already and no earlier repair; choose another name, or move it away"
+        )
     labels = _read_labels(data_dir, csv)
     texts: dict[int, str] = {}
     repairs = []
@@ -68,7 +73,6 @@ def repair_data(
     if as_folder:
         _link_images(data_dir, out)
     repairs = with_unlabelled(repairs)
-    repair_csv = target.parent / (REPAIR_TABLE if as_folder else f"{out.stem}_{REPAIR_TABLE}")
     with atomic_path(repair_csv) as temporary:
         pd.DataFrame(repairs, columns=ImageRepair._fields).to_csv(temporary, index=False, lineterminator="\n")
     return RepairedData(target, repair_csv, repairs)

@@ -27,7 +27,9 @@ class LossTable(HookBase):
         """Take over the rows of the steps before the first one of now."""
         path = self._folder / "metrics.csv"
         if path.exists():
-            table = pd.read_csv(path, float_precision="round_trip")
+            table = pd.read_csv(path, dtype=str).astype(
+                float
+            )  # Python's float keeps every digit, pandas' may not
             kept = table[table["iteration"] <= self.trainer.start_iter]
             self._rows = [row.dropna().to_dict() for _, row in kept.iterrows()]
 

@@ -45,8 +45,8 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
             f"no ImageNet weights of {backbone} can be downloaded; pass a file with --weights FILE, "
             "or --weights random to start from nothing"
         )
-    if weights is not None and not weights.is_file():
-        raise UserError(f"{weights}: no such weights file (--weights)")
+    if weights is not None:
+        require_weights_file(weights)
     try:
         if weights is None:
             _require_reachable(source)
@@ -63,6 +63,12 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
         ) from None
     _require_backbone(model, source, incompatible)
     return source
+
+
+def require_weights_file(weights: Path) -> None:
+    """Raises UserError unless the file is there."""
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such weights file (--weights)")
 
 
 def _require_reachable(source: str) -> None:

@@ -1,7 +1,7 @@
 """A training run before its first step: data read and held against leaks, folder opened, provenance written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,8 @@ from sartorius.config import ModelSettings
 from sartorius.data.competition import truth_csv
 from sartorius.data.leakage import Picture, pixel_hash, read_trained_on, refuse_leaks, write_trained_on
 from sartorius.detectron.memorising import memorising_data, memorising_settings
-from sartorius.detectron.processes import is_first_process
+from sartorius.detectron.processes import Machines, is_first_process
+from sartorius.detectron.trainer import RANDOM, require_possible
 from sartorius.detectron.training_data import TrainingData, pixels_by_id, read_training_data
 from sartorius.experiment import (
     continue_provenance,
@@ -29,8 +30,8 @@ class RunRequest:
     folds_csv, fold: the fold that is left out and validated on; both None train on all.
     weights: a file to start from, "random", or None for the model zoo's.
     memorise: images to learn by heart in place of a training, or None.
-    runs_dir: where run folders are made; resume: go on in the one that is there. machine_rank: number of this machine,
-    the first one writes. command: what was typed.
+    runs_dir: where run folders are made; resume: go on in the one that is there. machines: where it will run; the first
+    process of the first one writes. command: what was typed.
     """
 
     config: Path
@@ -44,7 +45,7 @@ class RunRequest:
     runs_dir: Path = Path("runs")
     resume: bool = False
     seed: int = 0
-    machine_rank: int = 0
+    machines: Machines = field(default_factory=Machines)
     command: str = ""
 
 
@@ -59,13 +60,15 @@ class PreparedRun(NamedTuple):
 def prepare_run(request: RunRequest) -> PreparedRun:
     """The run that was asked for, its folder marked as its own by the first process.
 
-    Raises UserError for a folder that holds another run, data or a seed other than those of the run to resume, data that
-    cannot be read, or validation images that are also trained on, now or in the weights that are started from.
+    Raises UserError for settings, weights or a device that cannot work, a folder that holds another run, data or a seed
+    other than those of the run to resume, data that cannot be read, or validation images that are also trained on, now
+    or in the weights that are started from.
     """
     folder, settings = run_folder(request.runs_dir, request.config, request.fold), request.settings
     if request.memorise is not None:
         folder, settings = folder.with_name(f"overfit{request.memorise}"), memorising_settings(settings)
-    if is_first_process(request.machine_rank):
+    require_possible(settings, None if request.resume else request.weights, request.machines)
+    if is_first_process(request.machines.rank):
         open_run(folder, settings, request.resume)
         if request.resume:
             continue_provenance(folder, _facts(request))
@@ -75,7 +78,7 @@ def prepare_run(request: RunRequest) -> PreparedRun:
     if request.memorise is not None:
         data = memorising_data(data, request.memorise)
     _keep_leaks_out(request, folder, data)
-    if is_first_process(request.machine_rank) and not request.resume:
+    if is_first_process(request.machines.rank) and not request.resume:
         write_provenance(folder, settings, _facts(request))
     return PreparedRun(folder, settings, data)
 
@@ -85,12 +88,12 @@ def _keep_leaks_out(request: RunRequest, folder: Path, data: TrainingData) -> No
 
     Images learned by heart are validated on as well, and nobody takes that for a score.
     """
-    start = None if request.weights in (None, "random") else Path(str(request.weights))
+    start = None if request.weights in (None, RANDOM) else Path(str(request.weights))
     before = folder if request.resume else start
     seen = {} if before is None else read_trained_on(before)
     if request.memorise is None:
         refuse_leaks(pixels_by_id(data.validation), seen, f"{before}, trained before")
-    if is_first_process(request.machine_rank):
+    if is_first_process(request.machines.rank):
         write_trained_on(folder, _together(seen, pixels_by_id(data.training)))
 
 

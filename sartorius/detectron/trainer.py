@@ -19,7 +19,7 @@ from sartorius.config import ModelSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of, last_checkpoints
 from sartorius.detectron.curves import LossTable
-from sartorius.detectron.initial_weights import load_initial
+from sartorius.detectron.initial_weights import load_initial, require_weights_file
 from sartorius.detectron.logs import logging_into
 from sartorius.detectron.precision import require_bfloat16
 from sartorius.detectron.predictor import require_device
@@ -55,7 +55,13 @@ def train(
     (`swa_checkpoints`) or the last one.
     Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
-    _require_possible(settings, data, initial_weights, machines)
+    require_possible(settings, None if resume else initial_weights, machines)
+    if not data.training:
+        raise UserError("no training images are left: every image is in the validation fold")
+    if settings.patience and not data.validation:
+        raise UserError(
+            "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
+        )
     run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
     weights = folder / "model.safetensors"
     if is_first_process(machines.rank):
@@ -63,16 +69,8 @@ def train(
     return weights
 
 
-def _require_possible(
-    settings: ModelSettings, data: TrainingData, initial_weights: Path | str | None, machines: Machines
-) -> None:
-    """Raise UserError now for what would end the run later, perhaps after hours."""
-    if not data.training:
-        raise UserError("no training images are left: every image is in the validation fold")
-    if settings.patience and not data.validation:
-        raise UserError(
-            "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
-        )
+def require_possible(settings: ModelSettings, initial_weights: Path | str | None, machines: Machines) -> None:
+    """Raise UserError now, before images are read, for what would end the run later, perhaps after hours."""
     if settings.iterations // settings.checkpoint_period < settings.swa_checkpoints:
         raise UserError(
             f"swa_checkpoints asks for the mean of {settings.swa_checkpoints} checkpoints; {settings.iterations} "
@@ -81,6 +79,8 @@ def _require_possible(
     Division(settings.batch_size, settings.accumulation, machines.processes)  # raises if it cannot be divided
     if initial_weights == RANDOM:
         _require_trainable_norm(settings)
+    elif initial_weights is not None:
+        require_weights_file(Path(initial_weights))
     device = "cuda" if machines.gpus else "cpu"
     require_device(device)
     if settings.precision == "bfloat16":

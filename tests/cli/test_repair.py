@@ -71,6 +71,16 @@ def test_masks_over_two_lines_and_commas_at_the_end_of_rows_lose_nothing(run_com
     assert rows_of(tmp_path / "out.csv") == [HEADER, "a,1 9,20,1,cort,w", "b,,20,1,astro,v"]
 
 
+def test_a_file_that_is_no_earlier_repair_is_not_replaced(run_command, data_dir, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("mine")
+    ended = run_command("data", "repair", data_dir, "--out", other)
+    assert (ended.status, other.read_text()) == (2, "mine")
+    assert "is there already and no earlier repair" in ended.err
+    for _ in range(2):  # a repair is replaced by a newer one
+        assert run_command("data", "repair", data_dir, "--out", tmp_path / "labels.csv").status == 0
+
+
 def test_only_the_named_faults_are_mended_and_json_tells_each_image(run_command, data_dir, tmp_path):
     out = tmp_path / "labels.csv"
     ended = run_command("data", "repair", data_dir, "--out", out, "--only", "duplicate", "--json")

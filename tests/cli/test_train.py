@@ -66,6 +66,31 @@ def test_a_mistake_gets_one_message(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights", "gone.pkl"], "gone.pkl"),
+        (["--weights", "random", "--set", "freeze_stages=2"], "freeze_stages: 0"),
+    ],
+)
+def test_what_cannot_work_is_told_before_images_are_read(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("images are read")
+
+    monkeypatch.setattr("sartorius.detectron.runs.read_training_data", read)
+    data = write_tiny_data(tmp_path / "data")
+    assert run(monkeypatch, "train", config, "--data", data, "--runs", tmp_path / "runs", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_folder_that_is_no_data_set_is_named(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +107,7 @@ def test_weights_that_have_seen_an_image_are_not_validated_on_it(
     folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
     pretrained = tmp_path / "pretrained" / "model.safetensors"
     write_trained_on(pretrained.parent, {"renamed": data / "train" / "image0.png"})
+    pretrained.touch()
     split = ("--folds", folds, "--fold", 0, "--runs", tmp_path / "runs")
     assert run(monkeypatch, "train", config, "--data", data, *split, "--weights", pretrained) == 2
     assert "image0 (the same pixels as renamed)" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def settings(**changes: Any) -> ModelSettings:
 
 
 def losses(run: Path) -> pd.DataFrame:
-    table = pd.read_csv(run / "metrics.csv", float_precision="round_trip").set_index("iteration")
+    table = pd.read_csv(run / "metrics.csv", dtype=str).astype(float).set_index("iteration")
     return table[[name for name in table if "loss" in name]]
 
 
