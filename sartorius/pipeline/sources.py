@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sartorius import __version__
 from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings, MemberSettings, ViewSettings
+from sartorius.config.model import ModelSettings
 from sartorius.config.tiling import TilingSettings
 from sartorius.data.predictions import (
     MANIFEST,
@@ -25,6 +26,7 @@ from sartorius.data.predictions import (
 )
 from sartorius.errors import UserError
 from sartorius.pipeline.predictor import ManyPartsPredictor, ManyViewsPredictor, Predictor
+from sartorius.pipeline.staleness import INFERENCE_KEYS
 from sartorius.pipeline.tiling import Look, seen_in_tiles
 
 
@@ -180,13 +182,20 @@ def _refuse_other_model(source: Source, folder: Path) -> None:
 
 
 def _differences(there: PredictionManifest, now: PredictionManifest) -> list[str]:
-    """What tells two sources apart, as text; where the settings file lies and the package's version do not."""
+    """What tells two sources apart, as text; where the settings file lies, how weights that are the same were trained
+    and the package's version do not.
+    """
     found = [
         f"{name} is {_short(getattr(there, name))} there and {_short(getattr(now, name))} now"
         for name in ("source", "weights_sha256")
         if getattr(there, name) != getattr(now, name)
     ]
-    keys = sorted(key for key in {*there.config, *now.config} if there.config.get(key) != now.config.get(key))
+    of_training = ModelSettings.model_fields.keys() - set(INFERENCE_KEYS)
+    keys = sorted(
+        key
+        for key in {*there.config, *now.config} - of_training
+        if there.config.get(key) != now.config.get(key)
+    )
     found += [f"{key} is {there.config.get(key)!r} there and {now.config.get(key)!r} now" for key in keys[:5]]
     return found + ([f"{len(keys) - 5} more settings differ"] if len(keys) > 5 else [])
 

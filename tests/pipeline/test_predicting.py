@@ -109,6 +109,13 @@ def test_a_cache_of_another_model_is_refused_before_anything_is_predicted(scene,
     assert list(scene.cache.glob("x101/*/*")) == []
 
 
+def test_a_cache_stays_when_only_what_the_training_was_told_changes(scene):
+    predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
+    r50 = JitteredTruth(scene.truth, "r50", iterations=9, hypothesis="longer", base_lr=0.1)
+    changed = two_predictors(scene.truth) | {"r50": r50}
+    assert predict_images(changed, scene.settings, scene.paths, scene.cache).made == 0
+
+
 def test_files_without_a_manifest_are_not_taken_for_ours(scene):
     predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
     (scene.cache / "r50" / "none" / "manifest.json").unlink()
