@@ -118,6 +118,16 @@ def _read_mapping(path: Path, named_by: Path | None) -> dict[str, Any]:
     return mapping
 
 
+def require_may_be_base(path: Path) -> None:
+    """Raise UserError if no file may stand on this one, because it stands on as many bases as a file may."""
+    layers = read_layers(path)
+    if len(layers) > MAX_BASE_DEPTH:
+        shown = " → ".join(layer.origin for layer in layers)
+        raise UserError(
+            f"{path}: a file that stands on it would have more than {MAX_BASE_DEPTH} levels of `base:`; flatten them: {shown}"
+        )
+
+
 def _refuse_loops(chain: Sequence[Path]) -> None:
     shown = " → ".join(map(str, chain))
     if len({path.resolve() for path in chain}) < len(chain):

@@ -14,6 +14,7 @@ from sartorius import __version__
 from sartorius.config import load_ensemble_settings
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.tuned import TunedGain, TunedRecord, TunedScore
+from sartorius.config.yaml_files import require_may_be_base
 from sartorius.experiment import file_sha256
 from sartorius.files import atomic_path
 from sartorius.metrics.bootstrap import mean_interval, paired_difference
@@ -56,8 +57,9 @@ def tune(
 
     n_parts: parts that the images are split into if they are all of one fold.
     command: what the file says it was written by.
-    Raises UserError for predictions or truth that are missing or do not fit.
+    Raises UserError for predictions or truth that are missing or do not fit, and if no file may stand on the ensemble.
     """
+    require_may_be_base(ensemble)
     start = load_ensemble_settings(ensemble)
     cached = read_cached_images(ensemble, start, data, n_parts, budget.seed)
     objective = Objective(cached.images)

@@ -233,6 +233,18 @@ def test_the_ensemble_and_what_it_stands_on_are_never_overwritten(monkeypatch, c
         assert out.read_bytes() == before
 
 
+def test_an_ensemble_that_nothing_may_stand_on_is_told_before_the_search(
+    monkeypatch, capsys, scene, tmp_path
+):
+    ensemble, base = tmp_path / "own.yaml", tmp_path / "base.yaml"
+    base.write_text(f"base: {scene.ensemble}\n")
+    ensemble.write_text("base: base.yaml\n")
+    monkeypatch.setattr("sartorius.tuning.tuned_file.cross_tuned", None)
+    name, _, *others = command(scene)
+    assert run(monkeypatch, name, ensemble, *others, "--out", tmp_path / "tuned.yaml") == 2
+    assert f"{ensemble}: a file that stands on it would have more than 2 levels" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
