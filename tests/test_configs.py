@@ -18,6 +18,7 @@ LOADERS = {
     "ablations/training": load_model_settings,
     "ablations/fusion": load_ensemble_settings,
     "ablations/original": load_ensemble_settings,
+    "ablations/views": load_ensemble_settings,
 }
 
 

@@ -62,7 +62,8 @@ class _Bench:
         self._images: dict[str, CachedImages] = {}
         self._tuned: dict[str | None, CrossTuned] = {}
         self.first = self._cached(self._base_settings)
-        self.sources = self._base_settings.sources
+        files = [self._settings(file) for file in (None, *folder.files)]
+        self.sources = tuple(dict.fromkeys(name for settings in files for name in settings.sources))
 
     def result(self, file: Ablation | None) -> Result:
         """The scores of a file; None is the base."""

@@ -56,7 +56,7 @@ class Table(NamedTuple):
     """The rows of a folder of ablations, base first.
 
     images: how many they are scored on. parts: what these are split into, in words.
-    sources: the base's, where cached predictions are fused; none where models are trained.
+    sources: all that a row uses, the base's first, where cached predictions are fused; none where models are trained.
     """
 
     rows: list[Row]

@@ -45,7 +45,7 @@ def ablate(
     ],
     predictions: Annotated[
         list[Path],
-        typer.Option(help="Prediction cache of the base's sources; once for each fold with its own."),
+        typer.Option(help="Prediction cache of all sources of the files; once for each fold with its own."),
     ] = (),  # type: ignore[assignment]
     truth: Annotated[
         Path | None, typer.Option(help="The competition's train.csv, with --predictions.")
@@ -119,7 +119,7 @@ def ablate(
             )
         table = _of_fusion(ablations, tuple(predictions), truth, folds, (trials, parts, seed))
         text = FUSION_TEXT.format(
-            sources=" and ".join(table.sources), searched=", ".join(_searched(trials)), trials=trials
+            sources=", ".join(table.sources), searched=", ".join(_searched(trials)), trials=trials
         )
     else:
         if data is None or folds is None:

@@ -93,6 +93,16 @@ def test_settings_of_another_file_are_taken_part_by_part_and_not_searched_again(
     assert rows["not_tuned"].total.value == pytest.approx(scores.mean())
 
 
+def test_its_sources_are_those_of_every_file_the_base_s_first(scene, data):
+    line = "{{name: {0}, model: model.yaml, weights: run/fold0/model.safetensors}}"
+    one, other = line.format("model00"), line.format("model01")
+    (scene.folder / "other.yaml").write_text(f"base: ensemble.yaml\nmembers: [{other}]\n")
+    (scene.folder / "more").mkdir()
+    (scene.folder / "more" / "both.yaml").write_text(f"base: ../other.yaml\nmembers: [{one}, {other}]\n")
+    table = ablate_fusion(read_folder(scene.folder / "more"), data, THRESHOLDS, 5)
+    assert table.sources == ("model01/none", "model00/none")
+
+
 def test_what_a_file_is_about_is_not_searched(rows):
     assert rows["fixed"].total.value == pytest.approx(rows["fixed"].as_written)
     assert rows["ensemble"].total.value != pytest.approx(rows["ensemble"].as_written)
