@@ -133,6 +133,9 @@ def sartorius(site: Path, arguments: list, end_s: float) -> int:
     """The exit status of the command line, 0 also if it was ended at `end_s` of the clock; what it has written is kept."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-P", "-c", "from sartorius.cli import main; main()", *map(str, arguments)]
+    # a shell's background ignores SIGINT; the command would inherit that, and could not be ended in order
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, env=environment) as running:
         try:
             return running.wait(max(end_s - time.monotonic(), 0.0))
