@@ -7,12 +7,10 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, build_detection_train_loader, transforms
 from detectron2.engine import DefaultPredictor, DefaultTrainer
-from torch import nn
 
 from sartorius.config import ModelSettings
 from sartorius.data.competition import read_truth
 from sartorius.data.dataset_dicts import dataset_dicts
-from sartorius.detectron.convolution import QUICKER
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.weights import load_trained
 
@@ -37,15 +35,7 @@ def plain_predictor(settings: ModelSettings, weights: Path, height_px: int) -> D
     """detectron2's `DefaultPredictor` with these weights."""
     predictor = DefaultPredictor(plain_config(settings, height_px))
     load_trained(predictor.model, weights)
-    slow_down(predictor.model)
     return predictor
-
-
-def slow_down(model: nn.Module) -> None:
-    """Give every layer that was quickened detectron2's own form again."""
-    plain = {quick: own for own, quick in QUICKER.items()}
-    for module in model.modules():
-        module.__class__ = plain.get(type(module), type(module))
 
 
 class PlainTrainer(DefaultTrainer):
@@ -57,7 +47,6 @@ class PlainTrainer(DefaultTrainer):
         self._settings = settings
         self._dicts = dataset_dicts(read_truth(csv, set(ids)), images, settings.cell_types)
         super().__init__(plain_config(settings, 520))
-        slow_down(self.model)
 
     def build_train_loader(self, cfg: CfgNode) -> Any:
         """Batches through detectron2's `DatasetMapper`, masks as run lengths."""

@@ -8,8 +8,6 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import ResNet, build_resnet_backbone
 
-from sartorius.detectron.convolution import quicken
-
 
 def add_backbone_keys(cfg: CfgNode) -> None:
     """Give a detectron2 configuration the keys of this module."""
@@ -29,7 +27,7 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     coarsest = LastLevelMaxPool()
     last_stride = bottom_up.output_shape()[cfg.MODEL.FPN.IN_FEATURES[-1]].stride
     coarsest.in_feature = f"p{int(math.log2(last_stride))}"
-    pyramid = FPN(
+    return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
@@ -37,8 +35,6 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         top_block=coarsest,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
-    quicken(pyramid)
-    return pyramid
 
 
 def _end_frozen_stages_in_planes(bottom_up: ResNet, freeze_at: int) -> None:

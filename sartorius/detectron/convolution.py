@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling.backbone.resnet import BottleneckBlock
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 #: More inputs than this of fewer pixels than that are quicker together (AMD Zen 4, AVX2): cells, and not pictures.
@@ -57,6 +57,8 @@ class QuickBottleneck(BottleneckBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's result for (N, C, H, W)."""
+        if _nnpack_takes(x):
+            x = x.contiguous()  # NNPACK wants planes; the picture came with a pixel's channels side by side
         inner = functional.relu_(self.conv1(x))
         inner = functional.relu_(self.conv2(inner))
         shortcut = x if self.shortcut is None else self.shortcut(x)
@@ -80,16 +82,6 @@ class QuickBottleneck(BottleneckBlock):
             and shortcut.is_contiguous()
             and self.conv3.joins_norm()
         )
-
-
-#: The layers of detectron2 that have a quicker form.
-QUICKER: dict[type[nn.Module], type[nn.Module]] = {Conv2d: QuickConv2d, BottleneckBlock: QuickBottleneck}
-
-
-def quicken(network: nn.Module) -> None:
-    """Give every convolution and residual block of the network its quicker form."""
-    for module in network.modules():
-        module.__class__ = QUICKER.get(type(module), type(module))
 
 
 def _nnpack_takes(x: Tensor) -> bool:

@@ -4,7 +4,7 @@ detectron2 draws a mask for every class and then takes one; its transposed convo
 matrix product, and the last layer is one vector for each cell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -16,10 +16,9 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional
 
-from sartorius.detectron.convolution import quicken
-
-#: Masks that a CPU draws at once: what lies between the layers stays near the processor.
-MASKS_AT_ONCE = 32
+#: Cells that a CPU takes at once through the convolutions, which prepare their weights each time, and through what
+#: follows, whose many numbers then stay near the processor.
+CONVOLVED_AT_ONCE, DRAWN_AT_ONCE = 256, 32
 
 
 def add_mask_keys(cfg: CfgNode) -> None:
@@ -37,7 +36,6 @@ class CellMaskHead(MaskRCNNConvUpsampleHead):
     def __init__(self, input_shape: ShapeSpec, *, loss: str, **rest: object) -> None:
         super().__init__(input_shape, **rest)
         self.loss = loss
-        quicken(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
@@ -54,17 +52,28 @@ class CellMaskHead(MaskRCNNConvUpsampleHead):
             logits = self.own_logits(x, classes).float()
             return {"loss_mask": mask_loss(logits, instances, self.loss) * self.loss_weight}
         classes = cat([image.pred_classes for image in instances])
-        at_once = max(len(x), 1) if x.is_cuda else MASKS_AT_ONCE
-        parts = zip(x.split(at_once), classes.split(at_once), strict=True)
-        drawn = torch.cat([self.own_logits(*part).float().sigmoid() for part in parts])[:, None]
+        drawn = torch.cat(list(self._probabilities(x, classes)))[:, None]
         for image, masks in zip(instances, drawn.split([len(image) for image in instances]), strict=True):
             image.pred_masks = masks
         return instances
 
     def own_logits(self, x: Tensor, classes: Tensor) -> Tensor:
         """(N, 2 S, 2 S) logits of each instance's mask for its class; x is (N, C, S, S)."""
+        return self._drawn(self._convolved(x), classes)
+
+    def _probabilities(self, x: Tensor, classes: Tensor) -> Iterator[Tensor]:
+        """Parts of the (N, 2 S, 2 S) probabilities, as many at once as the device is quick with."""
+        sizes = (max(len(x), 1),) * 2 if x.is_cuda else (CONVOLVED_AT_ONCE, DRAWN_AT_ONCE)
+        for pixels, own in zip(x.split(sizes[0]), classes.split(sizes[0]), strict=True):
+            parts = self._convolved(pixels).split(sizes[1]), own.split(sizes[1])
+            yield from (self._drawn(*part).float().sigmoid() for part in zip(*parts, strict=True))
+
+    def _convolved(self, x: Tensor) -> Tensor:
         for convolution in self.conv_norm_relus:
             x = convolution(x)
+        return x
+
+    def _drawn(self, x: Tensor, classes: Tensor) -> Tensor:
         count, channels, rows, cols = x.shape
         kernel = self.deconv.weight.permute(0, 2, 3, 1).reshape(channels, -1)
         pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sartorius.detectron.anchor_matching import match_anchors
-from sartorius.detectron.convolution import QuickConv2d, quicken
+from sartorius.detectron.convolution import QuickConv2d
 from sartorius.detectron.sampling import PictureSeeds
 
 
@@ -24,7 +24,6 @@ class CellRPN(RPN):
     def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__(*arguments, **keywords)
         self.seeds = PictureSeeds()
-        quicken(self.rpn_head)
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], gt_instances: list[Instances] | None = None

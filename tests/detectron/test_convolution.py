@@ -6,7 +6,8 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
-from sartorius.detectron.convolution import QuickBottleneck, QuickConv2d, WinogradConvolution, quicken
+from sartorius.detectron.convolution import QuickBottleneck, QuickConv2d, WinogradConvolution
+from sartorius.detectron.quick import quicken
 
 needs_nnpack = pytest.mark.skipif(
     not torch._nnpack_available(), reason="torch without NNPACK for this processor"
@@ -98,6 +99,20 @@ def test_residual_blocks_are_those_of_detectron2_and_write_over_their_input_in_i
     assert found.data_ptr() == middle.data_ptr()
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert quick[1](middle).data_ptr() != middle.data_ptr()
+
+
+@needs_nnpack
+def test_residual_blocks_compute_in_planes_where_nnpack_does() -> None:
+    block = stage()[0]
+    expected = block(picture := torch.randn(2, 3, 9, 11))
+    quicken(block)
+    with torch.inference_mode():
+        lying = picture.contiguous(memory_format=torch.channels_last)
+        found = block(lying)
+        assert found.is_contiguous()
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        with torch.backends.nnpack.flags(enabled=False):
+            assert block(lying).is_contiguous(memory_format=torch.channels_last)
 
 
 @needs_nnpack

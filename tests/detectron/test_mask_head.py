@@ -5,7 +5,7 @@ from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference
 from detectron2.structures import Instances
 from tiny_models import TINY
 
-from sartorius.detectron.mask_head import MASKS_AT_ONCE, CellMaskHead
+from sartorius.detectron.mask_head import CONVOLVED_AT_ONCE, CellMaskHead
 from sartorius.detectron.settings import detectron_config
 
 
@@ -27,7 +27,7 @@ def found(classes: list[int]) -> Instances:
 )
 def test_masks_are_those_of_detectron2_s_own_layers(changes: dict[str, object]) -> None:
     head = mask_head(**changes)
-    classes = torch.randint(0, 3, (MASKS_AT_ONCE + 8,)).tolist()
+    classes = torch.randint(0, 3, (CONVOLVED_AT_ONCE + 8,)).tolist()
     features = torch.randn(len(classes), 16, 14, 14)
     ours, theirs = [found(classes[:30]), found(classes[30:])], [found(classes[:30]), found(classes[30:])]
     with torch.inference_mode():
