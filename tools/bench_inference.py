@@ -4,6 +4,7 @@ python tools/bench_inference.py --data DIR --folds CSV --fold 0 --weights FILE [
 """
 
 import argparse
+import os
 import statistics
 from pathlib import Path
 from typing import Any
@@ -92,18 +93,20 @@ def row(
     score: float,
     truth: dict[str, Cells],
 ) -> str:
-    """An engine's line of the table: its times, beside those of detectron2's, and its competition mAP."""
+    """An engine's line of the first table: its times, memory and competition mAP."""
     found = [
         cells_of_plain(answer.result, path, settings) if name == PLAIN else answer.result
         for answer, path in zip(own, images, strict=True)
     ]
     cleaning = PostprocessSettings(score_threshold=score)
     total = evaluate({cells.image_id: clean(cells, cleaning) for cells in found}, truth).total
-    seconds = statistics.mean(answer.cpu_s for answer in own)
-    return (
-        f"| {name} | {seconds:.2f} | {1 / seconds:.3f} | {median_ratio(plain, own):.2f} | {own[-1].peak_mb:.0f} | "
-        f"{statistics.mean(map(len, found)):.0f} | {total:.4f} |"
-    )
+    return f"{speed(name, own, plain)} {own[-1].peak_mb:.0f} | {statistics.mean(map(len, found)):.0f} | {total:.4f} |"
+
+
+def speed(name: str, own: list[Answer], plain: list[Answer]) -> str:
+    """The first columns of an engine's line: its times, beside those of detectron2's."""
+    seconds = statistics.mean(answer.seconds for answer in own)
+    return f"| {name} | {seconds:.2f} | {1 / seconds:.3f} | {median_ratio(plain, own):.2f} |"
 
 
 def section(options: argparse.Namespace) -> list[str]:
@@ -111,14 +114,21 @@ def section(options: argparse.Namespace) -> list[str]:
     settings = load_model_settings(options.model)
     sure = settings.model_copy(update={"min_score": options.score})
     images = chosen(options)
-    engines = {
-        PLAIN: EngineProcess(plain_engine, settings, options.weights, images),
-        "sartorius, the same settings": EngineProcess(our_engine, settings, options.weights, images),
-        f"sartorius, `min_score: {options.score}`": EngineProcess(our_engine, sure, options.weights, images),
-    }
-    answers = in_turn(engines, len(images), print)
-    for engine in engines.values():
-        engine.close()
+
+    def answered(threads: int) -> dict[str, list[Answer]]:
+        made = {
+            PLAIN: (plain_engine, settings),
+            "sartorius, the same settings": (our_engine, settings),
+            f"sartorius, `min_score: {options.score}`": (our_engine, sure),
+        }
+        engines = {
+            name: EngineProcess(make, own, options.weights, images, threads=threads)
+            for name, (make, own) in made.items()
+        }
+        return in_turn(engines, len(images), print)
+
+    answers, cores = answered(1), os.cpu_count() or 1
+    together = answered(cores) if cores > 1 else {}
     truth = read_truth(truth_csv(options.data), {path.stem for path in images})
     engine, rate = our_engine(settings, options.weights, images), matmul_gflops()
     work = statistics.mean(gigaflops(lambda job=job: engine(job)) for job in range(len(images)))
@@ -141,6 +151,15 @@ def section(options: argparse.Namespace) -> list[str]:
         f"{work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here; "
         "Winograd's algorithm saves a part of them.",
     ]
+    if together:
+        lines += [
+            "",
+            f"The same with {cores} threads each, by the clock:",
+            "",
+            "| | s an image | images/s | times as fast |",
+            "|---|---:|---:|---:|",
+            *(speed(name, own, together[PLAIN]) for name, own in together.items()),
+        ]
     return lines
 
 

@@ -95,8 +95,6 @@ def section(options: argparse.Namespace) -> list[str]:
         "sartorius": EngineProcess(our_engine, *made),
     }
     answers = in_turn(engines, options.steps, print)
-    for engine in engines.values():
-        engine.close()
     step = our_engine(*made)
     return table(answers, settings, gigaflops(lambda: step(0)), matmul_gflops())
 
@@ -108,12 +106,12 @@ def table(answers: dict[str, list[Answer]], settings: ModelSettings, work: float
     """
     lines = ["| | CPU s a step | pictures/s | peak MB | mean loss |", "|---|---:|---:|---:|---:|"]
     for name, own in answers.items():
-        seconds = statistics.mean(answer.cpu_s for answer in own)
+        seconds = statistics.mean(answer.seconds for answer in own)
         loss = statistics.mean(answer.result for answer in own)
         lines.append(
             f"| {name} | {seconds:.2f} | {settings.batch_size / seconds:.3f} | {own[-1].peak_mb:.0f} | {loss:.2f} |"
         )
-    totals = {name: sum(answer.cpu_s for answer in own) for name, own in answers.items()}
+    totals = {name: sum(answer.seconds for answer in own) for name, own in answers.items()}
     lines += [
         "",
         f"sartorius is {totals['DefaultTrainer'] / totals['sartorius']:.2f} times as fast over {len(answers['sartorius'])} steps "
