@@ -27,9 +27,8 @@ class LossTable(HookBase):
         """Take over the rows of the steps before the first one of now."""
         path = self._folder / "metrics.csv"
         if path.exists():
-            table = pd.read_csv(path, dtype=str).astype(
-                float
-            )  # Python's float keeps every digit, pandas' may not
+            # Python's float keeps every digit, pandas' may not
+            table = pd.read_csv(path, dtype=str).astype(float)
             kept = table[table["iteration"] <= self.trainer.start_iter]
             self._rows = [row.dropna().to_dict() for _, row in kept.iterrows()]
 
