@@ -138,6 +138,4 @@ def run_benchmark(
     print("\n".join(lines))
     if options.write:
         command = f"python {' '.join(sys.argv)}"
-        write_benchmark(
-            name, title, command, "one thread each, CPU seconds, unless it says otherwise.", lines
-        )
+        write_benchmark(name, title, command, "one thread each, CPU seconds.", lines)
