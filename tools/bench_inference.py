@@ -109,29 +109,27 @@ def speed(name: str, own: list[Answer], plain: list[Answer]) -> str:
     return f"| {name} | {seconds:.2f} | {1 / seconds:.3f} | {median_ratio(plain, own):.2f} |"
 
 
-def section(options: argparse.Namespace) -> list[str]:
-    """Run everything and return the lines of the page."""
+def compared(options: argparse.Namespace, images: list[Path], threads: int) -> dict[str, list[Answer]]:
+    """Every engine's answers to all images with so many threads."""
     settings = load_model_settings(options.model)
     sure = settings.model_copy(update={"min_score": options.score})
-    images = chosen(options)
+    made = {
+        PLAIN: (plain_engine, settings),
+        "sartorius, the same settings": (our_engine, settings),
+        f"sartorius, `min_score: {options.score}`": (our_engine, sure),
+    }
+    engines = {
+        name: EngineProcess(make, own, options.weights, images, threads=threads)
+        for name, (make, own) in made.items()
+    }
+    return in_turn(engines, len(images), print)
 
-    def answered(threads: int) -> dict[str, list[Answer]]:
-        made = {
-            PLAIN: (plain_engine, settings),
-            "sartorius, the same settings": (our_engine, settings),
-            f"sartorius, `min_score: {options.score}`": (our_engine, sure),
-        }
-        engines = {
-            name: EngineProcess(make, own, options.weights, images, threads=threads)
-            for name, (make, own) in made.items()
-        }
-        return in_turn(engines, len(images), print)
 
-    answers, cores = answered(1), os.cpu_count() or 1
-    together = answered(cores) if cores > 1 else {}
+def section(options: argparse.Namespace) -> list[str]:
+    """Run everything and return the lines of the page."""
+    settings, images = load_model_settings(options.model), chosen(options)
+    answers, cores = compared(options, images, threads=1), os.cpu_count() or 1
     truth = read_truth(truth_csv(options.data), {path.stem for path in images})
-    engine, rate = our_engine(settings, options.weights, images), matmul_gflops()
-    work = statistics.mean(gigaflops(lambda job=job: engine(job)) for job in range(len(images)))
     lines = [
         "| | CPU s an image | images/s | times as fast | peak MB | cells an image | competition mAP |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -140,18 +138,9 @@ def section(options: argparse.Namespace) -> list[str]:
         row(name, own, answers[PLAIN], images, settings, options.score, truth)
         for name, own in answers.items()
     ]
-    lines += [
-        "",
-        f"Ratios are medians over {len(images)} images of fold {options.fold}; the engines take turns on each. Scores "
-        f"are those of these images, at a score threshold of {options.score}: cells below it count for nothing, and "
-        "`min_score` saves drawing their masks. `DefaultPredictor` saves it too if it is given the threshold; the "
-        "second line is the comparison like with like.",
-        "",
-        f"Limit: the network's convolutions and matrix products are {work:.0f} GFLOP an image with all masks, "
-        f"{work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here; "
-        "Winograd's algorithm saves a part of them.",
-    ]
-    if together:
+    lines += ["", *explained(options, settings, images)]
+    if cores > 1:
+        together = compared(options, images, cores)
         lines += [
             "",
             f"The same with {cores} threads each, by the clock:",
@@ -161,6 +150,22 @@ def section(options: argparse.Namespace) -> list[str]:
             *(speed(name, own, together[PLAIN]) for name, own in together.items()),
         ]
     return lines
+
+
+def explained(options: argparse.Namespace, settings: ModelSettings, images: list[Path]) -> list[str]:
+    """The lines under the first table: how it was measured, and where the limit lies."""
+    engine, rate = our_engine(settings, options.weights, images), matmul_gflops()
+    work = statistics.mean(gigaflops(lambda job=job: engine(job)) for job in range(len(images)))
+    return [
+        f"Ratios are medians over {len(images)} images of fold {options.fold}; the engines take turns on each. Scores "
+        f"are those of these images, at a score threshold of {options.score}: cells below it count for nothing, and "
+        "`min_score` saves drawing their masks. `DefaultPredictor` saves it too if it is given the threshold; the "
+        "second line is the comparison like with like.",
+        "",
+        f"Limit: the network's convolutions and matrix products are {work:.0f} GFLOP an image with all masks, "
+        f"{work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here; "
+        "Winograd's algorithm saves a part of them.",
+    ]
 
 
 def main() -> None:

@@ -69,11 +69,13 @@ class CellMaskHead(MaskRCNNConvUpsampleHead):
             yield from (self._drawn(*part).float().sigmoid() for part in zip(*parts, strict=True))
 
     def _convolved(self, x: Tensor) -> Tensor:
+        """(N, C, S, S) after the convolutions at the features' own resolution."""
         for convolution in self.conv_norm_relus:
             x = convolution(x)
         return x
 
     def _drawn(self, x: Tensor, classes: Tensor) -> Tensor:
+        """(N, 2 S, 2 S) logits from what `_convolved` returned."""
         count, channels, rows, cols = x.shape
         kernel = self.deconv.weight.permute(0, 2, 3, 1).reshape(channels, -1)
         pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)

@@ -62,17 +62,14 @@ class CellAlign(torch.autograd.Function):
             _align(pixels, height, width, boxes.numpy()[part], found.numpy()[part], size_hw[1], False)
 
         threads = torch.get_num_threads()
-        if threads == 1:
-            align(slice(None))
-        else:
-            cuts = np.linspace(0, len(boxes), threads * _PARTS + 1).astype(int).tolist()
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(align, map(slice, cuts[:-1], cuts[1:])))
+        cuts = np.linspace(0, len(boxes), threads * _PARTS + 1).astype(int).tolist()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(align, map(slice, cuts[:-1], cuts[1:])))
         return found.view(*found.shape[:2], *size_hw)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of the features, by one thread because boxes share pixels."""
+        """The gradient of the features, (B, C, H, W), by one thread because boxes share pixels. grad: (N, C, h, w)."""
         (boxes,) = ctx.saved_tensors
         pictures, channels, height, width = ctx.shape
         pixels = torch.zeros(pictures * height * width, channels)
