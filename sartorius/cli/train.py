@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -107,9 +108,18 @@ def export(
     ),
     out: Path = typer.Option(..., help="The .safetensors file to write."),
     dtype: str = typer.Option("float16", help="float16 halves the size; float32 keeps every bit."),
+    calibrate: Path | None = typer.Option(
+        None,
+        metavar="DATA",
+        help="Competition folder: run the model on 16 images it was trained on, and write what `cpu_convolutions: int8` "
+        "needs to know into the file.",
+    ),
 ) -> None:
     """Write a checkpoint's model as safetensors, without optimiser state."""
     import sartorius.detectron.weights as model_weights
+    from sartorius.detectron.calibration import ranges_of_run
 
-    model_weights.export(checkpoint, out, dtype)
+    model_weights.export(
+        checkpoint, out, dtype, None if calibrate is None else partial(ranges_of_run, calibrate)
+    )
     typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")

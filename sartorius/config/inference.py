@@ -1,6 +1,6 @@
 """Settings of a trained model's inference: how many proposals and detections, and which are kept."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,4 +24,10 @@ class InferenceSettings(FrozenSettings):
     )
     box_nms_iou: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="NMS between a model's own detections."
+    )
+    cpu_convolutions: Literal["float32", "int8"] = Field(
+        "float32",
+        description="Numbers that the convolutions of backbone, pyramid and proposal network compute with on a CPU. int8 "
+        "saves about a quarter of the time, changes results by rounding, and needs weights of "
+        "`sartorius export --calibrate`. GPUs compute in float32.",
     )

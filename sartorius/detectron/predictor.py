@@ -1,6 +1,7 @@
 """One trained model as a callable: an image and a view in, `Cells` in the image's own frame out."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -17,11 +18,14 @@ from sartorius.cells import Cells
 from sartorius.config import EnsembleSettings, ModelSettings, load_model_settings
 from sartorius.config.ensemble import ViewSettings
 from sartorius.detectron.allocation import keep_freed_memory
+from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.settings import detectron_config
-from sartorius.detectron.weights import load_trained
+from sartorius.detectron.weights import load_trained, read_ranges
 from sartorius.errors import UserError
 from sartorius.soft_masks import binarised
+
+_say = logging.getLogger("sartorius")
 
 #: A soft mask is cell where the mask head is surer than this, as in detectron2.
 MASK_THRESHOLD = 0.5
@@ -186,9 +190,25 @@ def load_predictor(model_settings: Path, weights: Path, device: str) -> Predicto
     """
     settings = load_model_settings(model_settings)
     require_device(device)
-    model = build_model(detectron_config(settings, device))
+    return predictor_of(settings, weights, device)
+
+
+def predictor_of(settings: ModelSettings, weights: Path, device: str) -> Predictor:
+    """The predictor of settings and trained weights; on a CPU with the convolutions that `cpu_convolutions` names.
+
+    Where torch has none in bytes for this processor, it says so and computes in float32, as `config` then tells.
+    Raises UserError when the weights are missing, wrong, or not calibrated for the convolutions that are asked for.
+    """
+    model = build_model(detectron_config(settings, device)).eval()
     load_trained(model, weights)
-    return Predictor(model.eval(), settings, hashlib.sha256(weights.read_bytes()).hexdigest())
+    if device == "cpu" and settings.cpu_convolutions == "int8":
+        ranges = read_ranges(weights)
+        if int8_works():
+            to_int8(model, ranges)
+        else:
+            _say.warning("torch has no 8-bit convolutions for this processor; computing in float32")
+            settings = settings.model_copy(update={"cpu_convolutions": "float32"})
+    return Predictor(model, settings, hashlib.sha256(weights.read_bytes()).hexdigest())
 
 
 def load_members(ensemble: Path, settings: EnsembleSettings, device: str) -> dict[str, Predictor]:

@@ -3,6 +3,7 @@
 import json
 import logging
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, Tenso
 from sartorius.config import ModelSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of, last_checkpoints
+from sartorius.detectron.calibration import ranges_on
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.initial_weights import load_initial, require_weights_file
+from sartorius.detectron.int8 import byte_layers
 from sartorius.detectron.logs import logging_into
 from sartorius.detectron.precision import require_bfloat16
 from sartorius.detectron.predictor import require_device
@@ -65,7 +68,9 @@ def train(
     run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
     weights = folder / "model.safetensors"
     if is_first_process(machines.rank):
-        export(folder, weights, "float32")
+        pixels = [image.pixels for image in data.training]
+        int8 = settings.cpu_convolutions == "int8"
+        export(folder, weights, "float32", partial(ranges_on, pixels, settings) if int8 else None)
     return weights
 
 
@@ -85,6 +90,8 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
     require_device(device)
     if settings.precision == "bfloat16":
         require_bfloat16(torch.device(device))
+    if settings.cpu_convolutions == "int8":
+        byte_layers(build_model(detectron_config(settings, "cpu")))
 
 
 def _require_trainable_norm(settings: ModelSettings) -> None:

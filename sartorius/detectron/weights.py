@@ -1,25 +1,31 @@
 """Weights in and out: checkpoints to go on from, safetensors to ship."""
 
 import io
+import json
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sartorius.data.leakage import TRAINED_ON
+from sartorius.detectron.int8 import Ranges
 from sartorius.errors import UserError
 from sartorius.experiment import LAST_CHECKPOINT
 from sartorius.files import atomic_path, refuse_input, require_suffix
 
 #: Names of checkpoints: the best by the validation metric, and the mean of the last ones (`swa_checkpoints`).
 BEST, LAST_AVERAGE = "model_best", "model_swa"
+
+#: Under which name an exported file has the ranges of its network's layers.
+RANGES = "activation_ranges"
 
 DTYPES: Mapping[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
 
@@ -143,13 +149,30 @@ def load_trained(model: nn.Module, path: Path) -> None:
     model.load_state_dict({key: tensor.to(wanted[key].dtype) for key, tensor in loaded.items()})
 
 
-def export(checkpoint: Path, out: Path, dtype: str) -> None:
+def read_ranges(weights: Path) -> Ranges:
+    """The ranges of a network's layers that lie in a weights file; raises UserError if it has none."""
+    metadata = {}
+    if weights.suffix == ".safetensors":
+        with safe_open(weights, "pt") as opened:
+            metadata = opened.metadata() or {}
+    if RANGES not in metadata:
+        raise UserError(
+            f"{weights}: `cpu_convolutions: int8` needs weights that were exported with --calibrate; export them so, or "
+            "set `cpu_convolutions: float32`"
+        )
+    return {name: (low, high) for name, (low, high) in json.loads(metadata[RANGES]).items()}
+
+
+def export(
+    checkpoint: Path, out: Path, dtype: str, calibrate: Callable[[Path], Ranges] | None = None
+) -> None:
     """Write the model of a training checkpoint as safetensors, without optimiser and hooks.
 
     The list of images that the run was trained on goes with it: without it no training could refuse them as validation.
 
     checkpoint: a run's .pth file, or its folder, of which the best checkpoint is taken.
     dtype: "float16" (half the size, for shipping) or "float32".
+    calibrate: finds the layers' ranges for `cpu_convolutions: int8`, given the checkpoint's file.
     Raises UserError when there is no checkpoint, `dtype` is unknown, or `out` is the checkpoint or no .safetensors file.
     """
     if dtype not in DTYPES:
@@ -158,8 +181,11 @@ def export(checkpoint: Path, out: Path, dtype: str) -> None:
     path = _checkpoint_in(checkpoint)
     refuse_input(out, [path])
     tensors = read_weights(path)["model"]
+    metadata = {} if calibrate is None else {RANGES: json.dumps(calibrate(path), sort_keys=True)}
     with atomic_path(out) as temporary:
-        save_file({key: _as_dtype(tensor, DTYPES[dtype]) for key, tensor in tensors.items()}, temporary)
+        save_file(
+            {key: _as_dtype(tensor, DTYPES[dtype]) for key, tensor in tensors.items()}, temporary, metadata
+        )
     seen, beside = path.parent / TRAINED_ON, out.parent / TRAINED_ON
     if seen.is_file() and seen.resolve() != beside.resolve():
         with atomic_path(beside) as temporary:

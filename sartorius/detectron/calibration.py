@@ -1,0 +1,104 @@
+"""The ranges of a trained network's layers, seen on images that it was trained on, for its convolutions in bytes."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+import numpy as np
+from detectron2.modeling import build_model
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sartorius.config import ModelSettings, load_model_settings
+from sartorius.config.ensemble import ViewSettings
+from sartorius.data.images import read_image
+from sartorius.data.leakage import TRAINED_ON, read_trained_on
+from sartorius.detectron.int8 import Ranges, byte_layers, byte_makers
+from sartorius.detectron.predictor import Predictor
+from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.weights import load_trained
+from sartorius.errors import UserError
+from sartorius.pipeline import choose_images
+
+Image = TypeVar("Image")
+
+#: Images that are looked at.
+IMAGES = 16
+#: Share of a layer's values left out of its range at either end: rare ones would make the steps of all others coarse.
+LEFT_OUT = 1e-5
+#: Only each seventh value is looked at, of every channel in turn.
+EACH = 7
+
+
+def ranges_of_run(data: Path, checkpoint: Path) -> Ranges:
+    """The ranges of a checkpoint's layers on images of a data set that it was trained on.
+
+    data: the competition's folder. checkpoint: a .pth file in its run's folder.
+    Raises UserError if the run's settings are missing, none of its images is in `data`, or its network has layers that
+    cannot compute in bytes.
+    """
+    settings = load_model_settings(checkpoint.parent / "config.yaml")
+    known, seen = choose_images(data, "train"), read_trained_on(checkpoint)
+    images = [known[name] for name in sorted(known.keys() & seen.keys())]
+    if not images:
+        raise UserError(
+            f"{data}: expected images that the run was trained on, found none of the {len(seen)} that "
+            f"{checkpoint.parent / TRAINED_ON} names"
+        )
+    return ranges_on([read_image(path) for path in _spread(images)], settings, checkpoint)
+
+
+def ranges_on(images: Sequence[NDArray[np.uint8]], settings: ModelSettings, checkpoint: Path) -> Ranges:
+    """The ranges of a checkpoint's layers on some of the images, each (H, W) grey, evenly spread over their order."""
+    network = build_model(detectron_config(settings, "cpu")).eval()
+    load_trained(network, checkpoint)
+    predictor = Predictor(network, settings)
+    seen = _watched(network)
+    of_images: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for image in _spread(images):
+        seen.clear()
+        predictor(image, "calibration", ViewSettings())
+        for name, found in seen.items():
+            of_images[name].append(found)
+    return {
+        name: (fmean(low for low, _ in found), fmean(high for _, high in found))
+        for name, found in of_images.items()
+    }
+
+
+def _spread(images: Sequence[Image]) -> Sequence[Image]:
+    return images[:: -(-len(images) // IMAGES)]
+
+
+def _watched(network: nn.Module) -> dict[str, tuple[float, float]]:
+    """Fills itself with the ranges of what passes through the network, over all pyramid levels where there are several."""
+    makers = set(byte_makers(network))
+    seen: dict[str, tuple[float, float]] = {}
+
+    def note(name: str, x: Tensor) -> None:
+        low, high = _range(x)
+        before = seen.get(name, (low, high))
+        seen[name] = min(low, before[0]), max(high, before[1])
+
+    def result_hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda layer, given, result: note(name, result)
+
+    def given_hook(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        return lambda layer, given: note(name, given[0])
+
+    for name, layer in byte_layers(network).items():
+        if layer in makers:
+            layer.register_forward_pre_hook(given_hook(name))
+        else:
+            layer.register_forward_hook(result_hook(name))
+    return seen
+
+
+def _range(x: Tensor) -> tuple[float, float]:
+    """The values between which all but `LEFT_OUT` at either end lie."""
+    values = x.flatten()[::EACH]
+    count = max(round(len(values) * LEFT_OUT), 1)
+    lowest, highest = values.topk(count, largest=False).values, values.topk(count).values
+    return float(lowest[-1]), float(highest[-1])

@@ -1,0 +1,221 @@
+"""A trained network's convolutions in 8-bit integers, for inference on CPUs: less than half the time of float32.
+
+Pictures pass from layer to layer as bytes. What a byte stands for is fixed for each layer by the range of its results
+that `calibration.py` saw, so what a picture gives does not depend on any other. The stem, the heads and everything
+after them stay in float32.
+Source: Jacob et al. 2018, Quantization and training of neural networks for efficient integer-arithmetic-only inference.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from detectron2.modeling.backbone.resnet import BasicStem
+from torch import Tensor, nn
+
+from sartorius.detectron.convolution import QuickBottleneck, QuickConv2d
+from sartorius.errors import UserError
+
+#: Lowest and highest value, by the layer's name, of what it hands on as bytes or of the float32 that it makes bytes of.
+Ranges = Mapping[str, tuple[float, float]]
+
+#: A processor without 8-bit dot products adds two products of a byte and a weight in 16 bits; one is for rounding.
+_LARGEST_PAIR = 32767 / 255 - 1
+#: Numbers that become bytes at once: few enough to stay in a core's cache.
+_AT_ONCE = 1 << 16
+
+
+class Scale(NamedTuple):
+    """What a byte stands for: `step` times its distance from `zero`."""
+
+    step: float
+    zero: int
+
+
+def scale_of(low: float, high: float) -> Scale:
+    """The scale whose bytes 0 to 255 reach from `low` to `high`, and that has a byte for 0."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max(high - low, 1e-6) / 255
+    return Scale(step, round(-low / step))
+
+
+def as_bytes(x: Tensor, scale: Scale) -> Tensor:
+    """(N, C, H, W) float32 to uint8 of a scale, cut off where it ends, a pixel's channels side by side."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    found = torch.empty_like(x, dtype=torch.uint8)
+    rounding = torch.tensor(scale.zero + 0.5)
+    flat, bytes_ = x.permute(0, 2, 3, 1).view(-1), found.permute(0, 2, 3, 1).view(-1)
+    for part, out in zip(flat.split(_AT_ONCE), bytes_.split(_AT_ONCE), strict=True):
+        out.copy_(torch.add(rounding, part, alpha=1 / scale.step).clamp_(0, 255))
+    return found
+
+
+class Int8Conv2d(QuickConv2d):
+    """A convolution of bytes with 8-bit weights, its frozen norm joined in; made of a `QuickConv2d` by `become`."""
+
+    def become(self, given: Scale, result: Scale | None, relu: bool) -> None:
+        """Round the weights.
+
+        given: the scale of the pixels. result: the scale of the results, which are float32 without one.
+        relu: whether results below 0 are 0.
+        """
+        weight, bias = self.joined() if self.joins_norm() else (self.weight, self.bias)
+        self._steps = weight_steps(weight.detach())
+        rounded = (weight.detach() / self._steps[:, None, None, None]).round().to(torch.int8)
+        self._geometry = list(self.stride), list(self.padding), list(self.dilation), self.groups
+        self._packed = torch.ops.onednn.qconv_prepack(rounded, self._steps, *given, *self._geometry, None)
+        self._joined_bias = None if bias is None else bias.detach()
+        self._given, self._result, self._relu = given, result, relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normed and activated convolution of (N, C, H, W) bytes, or of float32 that it makes bytes of."""
+        scale, dtype = (Scale(1.0, 0), torch.float32) if self._result is None else (self._result, torch.uint8)
+        activation = "relu" if self._relu else "none"
+        return torch.ops.onednn.qconv2d_pointwise(*self._arguments(x), *scale, dtype, activation, [], "")
+
+    def onto(self, x: Tensor, total: Tensor, scale: Scale) -> Tensor:
+        """The same added to bytes of another scale, whose memory it takes."""
+        return torch.ops.onednn.qconv2d_pointwise.binary(
+            *self._arguments(x, total), *self._result, torch.uint8, *scale, "sum", 1.0, "relu", [], ""
+        )
+
+    def _arguments(self, x: Tensor, *total: Tensor) -> tuple[object, ...]:
+        pixels = as_bytes(x, self._given) if x.is_floating_point() else x
+        zeros = torch.zeros_like(self._steps, dtype=torch.int64)
+        return (
+            pixels,
+            *self._given,
+            self._packed,
+            self._steps,
+            zeros,
+            *total,
+            self._joined_bias,
+            *self._geometry,
+        )
+
+
+class Int8Stem(BasicStem):
+    """The first layer in float32, whose result goes on as bytes of the scale `result`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 to uint8."""
+        return as_bytes(super().forward(x), self.result)
+
+
+class Int8Bottleneck(QuickBottleneck):
+    """A residual block of bytes, which writes over its input as `QuickBottleneck` does; `added` is its shortcut's scale."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's result for (N, C, H, W) bytes."""
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return self.conv3.onto(self.conv2(self.conv1(x)), shortcut, self.added)
+
+
+def weight_steps(weight: Tensor) -> Tensor:
+    """(K,) the step of each output channel's 8-bit weights.
+
+    weight: (K, C, H, W). Steps are large enough that the products of two neighbouring channels' weights with bytes fit
+    into 16 bits, where many processors would otherwise cut their sum off without a word.
+    """
+    size = weight.abs()
+    if size.shape[1] % 2:
+        size = torch.cat([size, torch.zeros_like(size[:, :1])], dim=1)
+    pairs = size[:, 0::2] + size[:, 1::2]
+    steps = torch.maximum(size.amax((1, 2, 3)) / 127, pairs.amax((1, 2, 3)) / _LARGEST_PAIR)
+    return steps.clamp(min=1e-12)
+
+
+def byte_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """The layers whose ranges are needed, by name: those that hand on bytes, and `byte_makers`.
+
+    Raises UserError if the network has layers in their place that are not known here.
+    """
+    bottom_up = network.backbone.bottom_up
+    blocks = [block for stage in bottom_up.stages for block in stage]
+    layers = {bottom_up.stem, *blocks, *byte_makers(network)}
+    for block in blocks:
+        layers |= set(block.children())
+    names = {layer: name for name, layer in network.named_modules() if layer in layers}
+    for layer, name in names.items():
+        _require_known(name, layer)
+    return {name: layer for layer, name in names.items() if not name.endswith(".conv3")}
+
+
+def byte_makers(network: nn.Module) -> list[nn.Module]:
+    """The convolutions that are given float32: those after the pyramid's sums, and the proposal network's."""
+    head = network.proposal_generator.rpn_head.conv.modules()
+    return [*network.backbone.output_convs, *(layer for layer in head if isinstance(layer, QuickConv2d))]
+
+
+def _require_known(name: str, layer: nn.Module) -> None:
+    found = type(layer).__name__
+    known = isinstance(layer, (BasicStem, QuickBottleneck, QuickConv2d))
+    if isinstance(layer, QuickConv2d) and layer.norm is not None:
+        known, found = layer.joins_norm(), f"{found} with {type(layer.norm).__name__}"
+    if not known:
+        raise UserError(
+            f"`cpu_convolutions: int8` knows bottleneck blocks with frozen norms, {name} is {found}; set "
+            "`cpu_convolutions: float32`"
+        )
+
+
+def to_int8(network: nn.Module, ranges: Ranges) -> None:
+    """Let the residual stages, the pyramid and the proposal network of a trained network compute in bytes.
+
+    ranges: those that `calibration.ranges_on` found for this network.
+    Raises UserError if they are another network's, or for layers that are not known here.
+    """
+    expected = byte_layers(network).keys()
+    if ranges.keys() != expected:
+        odd = min(ranges.keys() ^ expected)
+        raise UserError(
+            f"the ranges for `cpu_convolutions: int8` are not this network's, see {odd!r}; export it anew"
+        )
+    names = {layer: name for name, layer in network.named_modules()}
+
+    def scale(layer: nn.Module, relu: bool = False) -> Scale:
+        low, high = ranges[names[layer]]
+        return scale_of(0.0 if relu else low, high)
+
+    def exchange(layer: nn.Module, given: Scale, result: Scale | None, relu: bool = False) -> None:
+        layer.__class__ = Int8Conv2d
+        layer.become(given, result, relu)
+
+    backbone = network.backbone
+    stem = backbone.bottom_up.stem
+    stem.__class__, stem.result = Int8Stem, scale(stem)
+    given = stem.result
+    for name, stage in zip(backbone.bottom_up.stage_names, backbone.bottom_up.stages, strict=True):
+        for block in stage:
+            first, second, result = scale(block.conv1, relu=True), scale(block.conv2, relu=True), scale(block)
+            block.added = given if block.shortcut is None else scale(block.shortcut)
+            if block.shortcut is not None:
+                exchange(block.shortcut, given, block.added)
+            exchange(block.conv1, given, first, relu=True)
+            exchange(block.conv2, first, second, relu=True)
+            exchange(block.conv3, second, result)
+            block.__class__ = Int8Bottleneck
+            given = result
+        if name in backbone.in_features:
+            exchange(backbone.lateral_convs[::-1][backbone.in_features.index(name)], given, None)
+    for layer in byte_makers(network):
+        exchange(layer, scale(layer), None, relu=layer.activation is not None)
+
+
+@cache
+def int8_works() -> bool:
+    """Whether this torch convolves bytes on this processor: tried, with the largest bytes."""
+    conv = QuickConv2d(4, 1, 1)
+    nn.init.ones_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    conv.__class__ = Int8Conv2d
+    pixels, total = torch.full((1, 4, 2, 2), 252.0), torch.full((1, 1, 2, 2), 9, dtype=torch.uint8)
+    try:
+        with torch.inference_mode():
+            conv.become(Scale(1.0, 3), Scale(8.0, 5), relu=False)
+            found, added = conv(pixels).float(), conv.onto(pixels, total, Scale(4.0, 1)).float()
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    exact = torch.tensor([5 + 4 * 252 / 8, 5 + (4 * 252 + 8 * 4) / 8])
+    return bool(((torch.stack([found, added], dim=-1) - exact).abs() <= 1).all())
