@@ -129,17 +129,17 @@ def weight_steps(weight: Tensor) -> Tensor:
 def byte_layers(network: nn.Module) -> dict[str, nn.Module]:
     """The layers whose ranges are needed, by name: those that hand on bytes, and `byte_makers`.
 
-    Raises UserError if the network has layers in their place that are not known here.
+    Raises UserError if the network has layers that are not known here where bytes would pass.
     """
-    bottom_up = network.backbone.bottom_up
-    blocks = [block for stage in bottom_up.stages for block in stage]
-    layers = {bottom_up.stem, *blocks, *byte_makers(network)}
-    for block in blocks:
-        layers |= set(block.children())
+    backbone = network.backbone
+    blocks = [block for stage in backbone.bottom_up.stages for block in stage]
+    convolutions = [conv for block in blocks for conv in block.children()]
+    layers = {backbone.bottom_up.stem, *blocks, *convolutions, *backbone.lateral_convs, *byte_makers(network)}
     names = {layer: name for name, layer in network.named_modules() if layer in layers}
     for layer, name in names.items():
         _require_known(name, layer)
-    return {name: layer for layer, name in names.items() if not name.endswith(".conv3")}
+    unranged = {*backbone.lateral_convs, *(block.conv3 for block in blocks)}
+    return {name: layer for layer, name in names.items() if layer not in unranged}
 
 
 def byte_makers(network: nn.Module) -> list[nn.Module]:
@@ -166,41 +166,45 @@ def to_int8(network: nn.Module, ranges: Ranges) -> None:
     ranges: those that `calibration.ranges_on` found for this network.
     Raises UserError if they are another network's, or for layers that are not known here.
     """
-    expected = byte_layers(network).keys()
-    if ranges.keys() != expected:
-        odd = min(ranges.keys() ^ expected)
+    layers = byte_layers(network)
+    if ranges.keys() != layers.keys():
+        odd = min(ranges.keys() ^ layers.keys())
         raise UserError(
             f"the ranges for `cpu_convolutions: int8` are not this network's, see {odd!r}; export it anew"
         )
-    names = {layer: name for name, layer in network.named_modules()}
-
-    def scale(layer: nn.Module, relu: bool = False) -> Scale:
-        low, high = ranges[names[layer]]
-        return scale_of(0.0 if relu else low, high)
-
-    def exchange(layer: nn.Module, given: Scale, result: Scale | None, relu: bool = False) -> None:
-        layer.__class__ = Int8Conv2d
-        layer.become(given, result, relu)
-
-    backbone = network.backbone
-    stem = backbone.bottom_up.stem
-    stem.__class__, stem.result = Int8Stem, scale(stem)
-    given = stem.result
-    for name, stage in zip(backbone.bottom_up.stage_names, backbone.bottom_up.stages, strict=True):
+    scales = {}
+    for name, layer in layers.items():
+        low, high = ranges[name]
+        scales[layer] = scale_of(
+            0.0 if name.endswith((".conv1", ".conv2")) else low, high
+        )  # their blocks cut off below 0
+    backbone, bottom_up = network.backbone, network.backbone.bottom_up
+    given = bottom_up.stem.result = scales[bottom_up.stem]
+    bottom_up.stem.__class__ = Int8Stem
+    laterals = dict(zip(backbone.in_features, backbone.lateral_convs[::-1], strict=True))
+    for name, stage in zip(bottom_up.stage_names, bottom_up.stages, strict=True):
         for block in stage:
-            first, second, result = scale(block.conv1, relu=True), scale(block.conv2, relu=True), scale(block)
-            block.added = given if block.shortcut is None else scale(block.shortcut)
-            if block.shortcut is not None:
-                exchange(block.shortcut, given, block.added)
-            exchange(block.conv1, given, first, relu=True)
-            exchange(block.conv2, first, second, relu=True)
-            exchange(block.conv3, second, result)
-            block.__class__ = Int8Bottleneck
-            given = result
-        if name in backbone.in_features:
-            exchange(backbone.lateral_convs[::-1][backbone.in_features.index(name)], given, None)
+            _block_to_int8(block, given, scales)
+            given = scales[block]
+        if name in laterals:
+            _to_int8(laterals[name], given, None)
     for layer in byte_makers(network):
-        exchange(layer, scale(layer), None, relu=layer.activation is not None)
+        _to_int8(layer, scales[layer], None, relu=layer.activation is not None)
+
+
+def _block_to_int8(block: nn.Module, given: Scale, scales: Mapping[nn.Module, Scale]) -> None:
+    block.added = given if block.shortcut is None else scales[block.shortcut]
+    if block.shortcut is not None:
+        _to_int8(block.shortcut, given, block.added)
+    _to_int8(block.conv1, given, scales[block.conv1], relu=True)
+    _to_int8(block.conv2, scales[block.conv1], scales[block.conv2], relu=True)
+    _to_int8(block.conv3, scales[block.conv2], scales[block])
+    block.__class__ = Int8Bottleneck
+
+
+def _to_int8(layer: nn.Module, given: Scale, result: Scale | None, relu: bool = False) -> None:
+    layer.__class__ = Int8Conv2d
+    layer.become(given, result, relu)
 
 
 @cache

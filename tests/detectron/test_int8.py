@@ -270,8 +270,10 @@ def test_ranges_of_another_network_are_refused(calibrated: Path, run: Path) -> N
         predictor(INT8, run / "other.safetensors")
 
 
-def test_norms_that_cannot_be_joined_in_are_refused() -> None:
-    network = build_model(detectron_config(TINY, "cpu"))
+@pytest.mark.parametrize("key", ["RESNETS", "FPN"])
+def test_norms_that_cannot_be_joined_in_are_refused(key: str) -> None:
+    settings = FLOAT.model_copy(update={"detectron": {f"MODEL.{key}.NORM": "GN"}, "pyramid_channels": 32})
+    network = build_model(detectron_config(settings, "cpu"))
     with pytest.raises(
         UserError, match=r"knows bottleneck blocks with frozen norms, .* is QuickConv2d with GroupNorm"
     ):
