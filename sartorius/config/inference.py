@@ -1,4 +1,4 @@
-"""Settings of a trained model's inference: how many proposals and detections, and which are kept."""
+"""Settings of a trained model's inference: how many proposals and detections, which are kept, how it computes."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from sartorius.config.reading import FrozenSettings
 
 
 class InferenceSettings(FrozenSettings):
-    """What is kept of what the network finds."""
+    """What is kept of what the network finds, and in which numbers it computes on a CPU."""
 
     proposals_before_nms: Count = Field(2000, description="Proposals per pyramid level before NMS.")
     proposals_after_nms: Count = Field(2000, description="Proposals per image after NMS.")

@@ -51,7 +51,11 @@ def ranges_of_run(data: Path, checkpoint: Path) -> Ranges:
 
 
 def ranges_on(images: Sequence[NDArray[np.uint8]], settings: ModelSettings, checkpoint: Path) -> Ranges:
-    """The ranges of a checkpoint's layers on some of the images, each (H, W) grey, evenly spread over their order."""
+    """The ranges of a checkpoint's layers on `IMAGES` of the images, evenly spread over their order.
+
+    images: each (H, W) uint8 grey. checkpoint: a .pth file with the weights of such a network.
+    Raises UserError if the weights are another network's, or it has layers that cannot compute in bytes.
+    """
     network = build_model(detectron_config(settings, "cpu")).eval()
     load_trained(network, checkpoint)
     predictor = Predictor(network, settings)

@@ -45,8 +45,8 @@ def as_bytes(x: Tensor, scale: Scale) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
     found = torch.empty_like(x, dtype=torch.uint8)
     rounding = torch.tensor(scale.zero + 0.5)
-    flat, bytes_ = x.permute(0, 2, 3, 1).view(-1), found.permute(0, 2, 3, 1).view(-1)
-    for part, out in zip(flat.split(_AT_ONCE), bytes_.split(_AT_ONCE), strict=True):
+    numbers, rounded = x.permute(0, 2, 3, 1).view(-1), found.permute(0, 2, 3, 1).view(-1)
+    for part, out in zip(numbers.split(_AT_ONCE), rounded.split(_AT_ONCE), strict=True):
         out.copy_(torch.add(rounding, part, alpha=1 / scale.step).clamp_(0, 255))
     return found
 
@@ -65,6 +65,7 @@ class Int8Conv2d(QuickConv2d):
         rounded = (weight.detach() / self._steps[:, None, None, None]).round().to(torch.int8)
         self._geometry = list(self.stride), list(self.padding), list(self.dilation), self.groups
         self._packed = torch.ops.onednn.qconv_prepack(rounded, self._steps, *given, *self._geometry, None)
+        self._zeros = torch.zeros_like(self._steps, dtype=torch.int64)
         self._joined_bias = None if bias is None else bias.detach()
         self._given, self._result, self._relu = given, result, relu
 
@@ -75,24 +76,18 @@ class Int8Conv2d(QuickConv2d):
         return torch.ops.onednn.qconv2d_pointwise(*self._arguments(x), *scale, dtype, activation, [], "")
 
     def onto(self, x: Tensor, total: Tensor, scale: Scale) -> Tensor:
-        """The same added to bytes of another scale, whose memory it takes."""
+        """The convolution of x added to bytes of another scale, cut off below 0; it takes the memory of those.
+
+        x: as for `forward`. total: (N, K, H, W) uint8 of `scale`, a pixel's channels side by side.
+        """
         return torch.ops.onednn.qconv2d_pointwise.binary(
             *self._arguments(x, total), *self._result, torch.uint8, *scale, "sum", 1.0, "relu", [], ""
         )
 
     def _arguments(self, x: Tensor, *total: Tensor) -> tuple[object, ...]:
         pixels = as_bytes(x, self._given) if x.is_floating_point() else x
-        zeros = torch.zeros_like(self._steps, dtype=torch.int64)
-        return (
-            pixels,
-            *self._given,
-            self._packed,
-            self._steps,
-            zeros,
-            *total,
-            self._joined_bias,
-            *self._geometry,
-        )
+        weights = self._packed, self._steps, self._zeros
+        return pixels, *self._given, *weights, *total, self._joined_bias, *self._geometry
 
 
 class Int8Stem(BasicStem):
@@ -175,9 +170,8 @@ def to_int8(network: nn.Module, ranges: Ranges) -> None:
     scales = {}
     for name, layer in layers.items():
         low, high = ranges[name]
-        scales[layer] = scale_of(
-            0.0 if name.endswith((".conv1", ".conv2")) else low, high
-        )  # their blocks cut off below 0
+        cut_off_at_0 = name.endswith((".conv1", ".conv2"))  # by their blocks, after the layer
+        scales[layer] = scale_of(0.0 if cut_off_at_0 else low, high)
     backbone, bottom_up = network.backbone, network.backbone.bottom_up
     given = bottom_up.stem.result = scales[bottom_up.stem]
     bottom_up.stem.__class__ = Int8Stem
@@ -187,22 +181,22 @@ def to_int8(network: nn.Module, ranges: Ranges) -> None:
             _block_to_int8(block, given, scales)
             given = scales[block]
         if name in laterals:
-            _to_int8(laterals[name], given, None)
+            _exchange(laterals[name], given, None)
     for layer in byte_makers(network):
-        _to_int8(layer, scales[layer], None, relu=layer.activation is not None)
+        _exchange(layer, scales[layer], None, relu=layer.activation is not None)
 
 
 def _block_to_int8(block: nn.Module, given: Scale, scales: Mapping[nn.Module, Scale]) -> None:
     block.added = given if block.shortcut is None else scales[block.shortcut]
     if block.shortcut is not None:
-        _to_int8(block.shortcut, given, block.added)
-    _to_int8(block.conv1, given, scales[block.conv1], relu=True)
-    _to_int8(block.conv2, scales[block.conv1], scales[block.conv2], relu=True)
-    _to_int8(block.conv3, scales[block.conv2], scales[block])
+        _exchange(block.shortcut, given, block.added)
+    _exchange(block.conv1, given, scales[block.conv1], relu=True)
+    _exchange(block.conv2, scales[block.conv1], scales[block.conv2], relu=True)
+    _exchange(block.conv3, scales[block.conv2], scales[block])
     block.__class__ = Int8Bottleneck
 
 
-def _to_int8(layer: nn.Module, given: Scale, result: Scale | None, relu: bool = False) -> None:
+def _exchange(layer: nn.Module, given: Scale, result: Scale | None, relu: bool = False) -> None:
     layer.__class__ = Int8Conv2d
     layer.become(given, result, relu)
 

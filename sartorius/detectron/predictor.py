@@ -201,7 +201,7 @@ def predictor_of(settings: ModelSettings, weights: Path, device: str) -> Predict
     """
     model = build_model(detectron_config(settings, device)).eval()
     load_trained(model, weights)
-    if device == "cpu" and settings.cpu_convolutions == "int8":
+    if torch.device(device).type == "cpu" and settings.cpu_convolutions == "int8":
         ranges = read_ranges(weights)
         if int8_works():
             to_int8(model, ranges)
