@@ -107,7 +107,10 @@ def export(
         help="A run folder (its best checkpoint is taken) or a .pth checkpoint."
     ),
     out: Path = typer.Option(..., help="The .safetensors file to write."),
-    dtype: str = typer.Option("float16", help="float16 halves the size; float32 keeps every bit."),
+    dtype: str = typer.Option(
+        "float16",
+        help="float16 halves the size; float32 keeps every bit; int8 quarters it, large tensors in 8-bit integers.",
+    ),
     calibrate: Path | None = typer.Option(
         None,
         metavar="DATA",

@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from sartorius.data.leakage import TRAINED_ON
 from sartorius.detectron.int8 import Ranges
+from sartorius.detectron.stored_bytes import HOW, from_bytes, to_bytes
 from sartorius.errors import UserError
 from sartorius.experiment import LAST_CHECKPOINT
 from sartorius.files import atomic_path, refuse_input, require_suffix
@@ -26,8 +28,6 @@ BEST, LAST_AVERAGE = "model_best", "model_swa"
 
 #: Under which name an exported file has the ranges of its network's layers.
 RANGES = "activation_ranges"
-
-DTYPES: Mapping[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
 
 #: Enough to rebuild numpy arrays, and nothing that runs code.
 _PICKLE_NAMES = {
@@ -69,7 +69,7 @@ class CellCheckpointer(DetectionCheckpointer):
         path = Path(PathManager.get_local_path(filename))
         try:
             if path.suffix == ".safetensors":
-                return {"model": load_file(path), "matching_heuristics": True}
+                return {"model": from_bytes(load_file(path), path), "matching_heuristics": True}
             if path.suffix == ".pkl":
                 loaded = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
                 return loaded if "model" in loaded else {"model": loaded, "matching_heuristics": True}
@@ -77,7 +77,7 @@ class CellCheckpointer(DetectionCheckpointer):
             if "layer1.0.conv1.weight" in loaded:
                 return {"model": renamed_from_torchvision(loaded)}
             return loaded if "model" in loaded else {"model": loaded}
-        except OSError:
+        except (OSError, UserError):
             raise
         except Exception as error:
             raise UserError(
@@ -171,21 +171,21 @@ def export(
     The list of images that the run was trained on goes with it: without it no training could refuse them as validation.
 
     checkpoint: a run's .pth file, or its folder, of which the best checkpoint is taken.
-    dtype: "float16" (half the size, for shipping) or "float32".
+    dtype: "float16" (half the size, for shipping), "float32", or "int8" (a quarter; small tensors stay float32).
     calibrate: finds the layers' ranges for `cpu_convolutions: int8`, given the checkpoint's file.
     Raises UserError when there is no checkpoint, `dtype` is unknown, or `out` is the checkpoint or no .safetensors file.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"--dtype expects one of {', '.join(DTYPES)}, got {dtype!r}")
+    if dtype not in _STORED:
+        raise UserError(f"--dtype expects one of {', '.join(_STORED)}, got {dtype!r}")
     require_suffix(out, (".safetensors",), "weights file")
     path = _checkpoint_in(checkpoint)
     refuse_input(out, [path])
-    tensors = read_weights(path)["model"]
-    metadata = {} if calibrate is None else {RANGES: json.dumps(calibrate(path), sort_keys=True)}
+    tensors = _STORED[dtype](read_weights(path)["model"])
+    metadata = dict(HOW) if dtype == "int8" else {}
+    if calibrate is not None:
+        metadata[RANGES] = json.dumps(calibrate(path), sort_keys=True)
     with atomic_path(out) as temporary:
-        save_file(
-            {key: _as_dtype(tensor, DTYPES[dtype]) for key, tensor in tensors.items()}, temporary, metadata
-        )
+        save_file(tensors, temporary, metadata)
     seen, beside = path.parent / TRAINED_ON, out.parent / TRAINED_ON
     if seen.is_file() and seen.resolve() != beside.resolve():
         with atomic_path(beside) as temporary:
@@ -209,5 +209,16 @@ def _checkpoint_in(path: Path) -> Path:
     return path
 
 
-def _as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor.contiguous()
+def _as_dtype(dtype: torch.dtype, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in tensors.items()
+    }
+
+
+#: What is written for each `--dtype`.
+_STORED: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
+    "float16": partial(_as_dtype, torch.float16),
+    "float32": partial(_as_dtype, torch.float32),
+    "int8": to_bytes,
+}

@@ -57,8 +57,8 @@ def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="float16, float32, got 'int8'"):
-        export(tmp_path, tmp_path / "out.safetensors", "int8")
+    with pytest.raises(UserError, match="expects one of float16, float32, int8, got 'int4'"):
+        export(tmp_path, tmp_path / "out.safetensors", "int4")
 
 
 def test_weights_are_exported_under_a_name_that_tells_what_they_are(tmp_path: Path) -> None:
