@@ -26,8 +26,8 @@ class WeightAverage:
     def update(self) -> None:
         """Take the parameters' present values into the average."""
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for name, parameter in self._parameters.items():
-            self._average[name].lerp_(parameter.detach(), 1 - decay)
+        present = [parameter.detach() for parameter in self._parameters.values()]
+        torch._foreach_lerp_(list(self._average.values()), present, 1 - decay)
         self._steps += 1
 
     @contextmanager

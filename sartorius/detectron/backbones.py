@@ -38,11 +38,13 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
 
 
 def _end_frozen_stages_in_planes(bottom_up: ResNet, freeze_at: int) -> None:
-    """In training the first layers with gradients get channels as planes, however the frozen ones computed."""
+    """On a CPU in training the first layers with gradients get channels as planes, however the frozen ones computed."""
     if freeze_at:
         stages = [bottom_up.stem, *bottom_up.stages]
         last = stages[min(freeze_at, len(stages)) - 1]
-        last.register_forward_hook(lambda stage, given, x: x.contiguous() if stage.training else x)
+        last.register_forward_hook(
+            lambda stage, given, x: x.contiguous() if stage.training and not x.is_cuda else x
+        )
 
 
 def _remove_first_stride(network: ResNet) -> None:

@@ -19,6 +19,8 @@ from sartorius.compiled import compiled
 
 Floats = NDArray[np.float32]
 
+#: Formats in which a box of 300 px has no exact place.
+HALF = (torch.bfloat16, torch.float16)
 #: Parts of the boxes for each thread: large boxes have more samples than small ones.
 _PARTS = 4
 
@@ -31,6 +33,10 @@ class QuickROIAlign(ROIAlign):
 
         features: (B, C, H, W). rois: (N, 5), the number of the picture and the box as x0, y0, x1, y1.
         """
+        if (
+            features.dtype in HALF
+        ):  # to which detectron2 would round the boxes: in bfloat16 300 px by up to 1 px
+            return super().forward(features.float(), rois).to(features.dtype)
         if not self._is_quicker(features, rois):
             return super().forward(features, rois)
         return CellAlign.apply(features, _bins(rois, self.spatial_scale, self.output_size), self.output_size)

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode, get_cfg
 from sartorius.config import ModelSettings
 from sartorius.config.per_type import value_for
 from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_backbone
+from sartorius.detectron.clipping import add_clipping_keys
 from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box_keys
 from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
 from sartorius.detectron.proposals import CellRPN
@@ -66,6 +67,7 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     add_backbone_keys(cfg)
     add_box_keys(cfg)
     add_mask_keys(cfg)
+    add_clipping_keys(cfg)
     _set_architecture(cfg, settings)
     _set_solver(cfg, settings)
     _set_inference(cfg, settings)
@@ -154,9 +156,7 @@ def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
     falls = {int(fraction * settings.iterations) for fraction in settings.step_fractions}
     solver.STEPS = tuple(sorted(falls - {0}))  # in a run of a few iterations some coincide
     if settings.clip_gradient_norm is not None:
-        solver.CLIP_GRADIENTS.ENABLED = True
-        solver.CLIP_GRADIENTS.CLIP_TYPE = "norm"
-        solver.CLIP_GRADIENTS.CLIP_VALUE = settings.clip_gradient_norm
+        solver.LARGEST_GRADIENT_NORM = settings.clip_gradient_norm
     cfg.MODEL.RPN.BATCH_SIZE_PER_IMAGE = settings.rpn_batch
     cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = settings.roi_batch
     cfg.DATALOADER.NUM_WORKERS = settings.data_workers

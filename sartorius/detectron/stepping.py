@@ -50,7 +50,8 @@ class Stepper(SimpleTrainer):
                 (sum(losses.values()) / self._parts).backward()
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0) + loss.detach() / self._parts
-        self._write_metrics(totals, waited)
+        at_once = torch.stack([loss.float() for loss in totals.values()]).cpu()
+        self._write_metrics(dict(zip(totals, at_once, strict=True)), waited)
         self.optimizer.step()
 
     def _gradients_shared(self, last: bool) -> AbstractContextManager[object]:

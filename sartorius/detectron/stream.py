@@ -10,11 +10,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.mapper import TrainingImage, TrainingMapper
+from sartorius.detectron.packing import packed, unpacked
 from sartorius.detectron.pasting import Paster
 from sartorius.errors import UserError
 
@@ -106,6 +108,15 @@ def picture_seed(seed: int, position: int) -> int:
     return int(np.random.SeedSequence([seed, position]).generate_state(1)[0])
 
 
-def picture_loader(pictures: Pictures, sampler: PartSampler, workers: int) -> DataLoader[dict[str, Any]]:
+def on_device(
+    pictures: Pictures, sampler: PartSampler, workers: int, device: torch.device
+) -> Iterator[list[dict[str, Any]]]:
     """Endless lists of pictures, one for each part of each step, made ahead by `workers` processes."""
-    return DataLoader(pictures, batch_sampler=sampler, num_workers=workers, collate_fn=list)
+    loader = DataLoader(
+        pictures,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=packed,
+        pin_memory=device.type == "cuda",  # what lies in pinned memory travels while the GPU computes
+    )
+    return (unpacked(pack, device) for pack in loader)

@@ -20,6 +20,7 @@ from sartorius.config import ModelSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of, last_checkpoints
 from sartorius.detectron.calibration import ranges_on
+from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.initial_weights import load_initial, require_weights_file
 from sartorius.detectron.int8 import byte_layers
@@ -30,7 +31,7 @@ from sartorius.detectron.processes import Machines, bare_model, is_first_process
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stepping import Stepper
-from sartorius.detectron.stream import Division, PartSampler, Pictures, picture_loader
+from sartorius.detectron.stream import Division, PartSampler, Pictures, on_device
 from sartorius.detectron.training_data import TrainingData, type_repeats
 from sartorius.detectron.validation import Judge
 from sartorius.detectron.weights import BEST, LAST_AVERAGE, CellCheckpointer, export
@@ -144,6 +145,8 @@ class CellTrainer(DefaultTrainer):
         )
         self._judge = Judge(settings, data, Path(cfg.OUTPUT_DIR))
         model = build_model(cfg)
+        if cfg.MODEL.DEVICE != "cpu":
+            model.to(memory_format=torch.channels_last)  # as `CellRCNN` lays out its pictures there
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = Stepper(shared_model(model), optimizer, settings.accumulation, settings.precision)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -198,7 +201,16 @@ class CellTrainer(DefaultTrainer):
         repeats = type_repeats(images) if self._settings.sampling == "types" else evenly
         sampler = PartSampler(repeats, self.cfg.SEED, self._division, self.start_iter)
         pictures = Pictures(images, self._settings, self.cfg.SEED)
-        return picture_loader(pictures, sampler, self.cfg.DATALOADER.NUM_WORKERS)
+        device = next(self._bare_model.parameters()).device
+        return on_device(pictures, sampler, self.cfg.DATALOADER.NUM_WORKERS, device)
+
+    @classmethod
+    def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """detectron2's optimiser, with gradients clipped as `clip_gradient_norm` says."""
+        optimizer = super().build_optimizer(cfg, model)
+        if cfg.SOLVER.LARGEST_GRADIENT_NORM:
+            clip_before_each_step(optimizer, cfg.SOLVER.LARGEST_GRADIENT_NORM)
+        return optimizer
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """detectron2's timing, schedule and checkpoints; our averaged weights, validation, table and progress."""

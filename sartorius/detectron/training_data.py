@@ -16,7 +16,7 @@ from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.pasting import main_type
 from sartorius.errors import UserError
 from sartorius.formats import read_any
-from sartorius.rle import crop_from_coco
+from sartorius.rle import crops_from_cocos
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _training_image(path: Path, cells: Cells, cell_types: Sequence[str]) -> Trai
     return TrainingImage(
         image_id=path.stem,
         pixels=pixels,
-        crops=tuple(crop_from_coco(mask) for mask in cells.masks),
+        crops=tuple(crops_from_cocos(cells.masks)),
         classes=np.array([number[name] for name in cells.cell_types.tolist()], dtype=np.int64),
     )
 

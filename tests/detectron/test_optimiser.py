@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from sartorius.config import ModelSettings
+from sartorius.detectron.clipping import clip_each
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.trainer import CellTrainer
 
@@ -47,3 +48,15 @@ def test_a_clipped_gradient_moves_a_parameter_no_further_than_its_norm(
     layer.weight.grad = torch.tensor([[3000.0, 4000.0]])
     optimizer.step()
     assert float((layer.weight.detach() - before).norm()) == pytest.approx(moved, rel=1e-4)
+
+
+def test_each_gradient_is_clipped_by_its_own_norm_as_torch_clips_one() -> None:
+    long, short = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+    long.grad, short.grad = torch.tensor([30.0, 40.0]), torch.tensor([0.3, 0.4])
+    clip_each([long, short, nn.Parameter(torch.zeros(1))], 2.0)
+    assert long.grad.tolist() == pytest.approx([1.2, 1.6])
+    assert short.grad.tolist() == pytest.approx([0.3, 0.4])
+    alone = nn.Parameter(torch.zeros(2))
+    alone.grad = torch.tensor([30.0, 40.0])
+    nn.utils.clip_grad_norm_(alone, 2.0)
+    assert torch.equal(alone.grad, long.grad)

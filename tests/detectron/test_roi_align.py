@@ -92,6 +92,15 @@ def test_what_the_loop_is_not_made_for_goes_through_torchvision(
     assert own_calls == []
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_boxes_stay_exact_where_features_are_rounded(kind: torch.dtype) -> None:
+    edge = (torch.arange(320.0) >= 300).expand(1, 1, 8, 320).to(kind)
+    box = torch.tensor([[0, 299.3, 2.0, 300.3, 3.0]])  # in bfloat16 both sides would lie at 300
+    found = layer(output_size=1, spatial_scale=1.0)(edge, box)
+    assert found.dtype == kind
+    assert found.item() == pytest.approx(0.3, abs=0.002)
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_boxes_of_a_network_that_diverged_read_no_pixels_outside(wrong: float) -> None:
     boxes = rois()
