@@ -1,6 +1,7 @@
 """Compare our inference with detectron2's `DefaultPredictor`: the same model, images and machine, in one run.
 
 python tools/bench_inference.py --data DIR --folds CSV --fold 0 --weights FILE [--model YAML] [--images 6] [--write]
+    [--device cuda --images 32]
 """
 
 import argparse
@@ -29,23 +30,24 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAIN = "DefaultPredictor"
 
 
-def our_engine(settings: ModelSettings, weights: Path, images: list[Path]) -> Any:
+def our_engine(settings: ModelSettings, weights: Path, images: list[Path], device: str = "cpu") -> Any:
     """Our predictor: an image file to cells."""
     from sartorius.detectron.predictor import predictor_of
 
-    predictor = predictor_of(settings, weights, "cpu")
+    predictor = predictor_of(settings, weights, device)
     return lambda job: predictor(read_image(images[job]), images[job].stem, ViewSettings())
 
 
-def plain_engine(settings: ModelSettings, weights: Path, images: list[Path]) -> Any:
-    """detectron2's predictor: an image file to N × H × W masks, which `cells_of_plain` turns to cells untimed."""
+def plain_engine(settings: ModelSettings, weights: Path, images: list[Path], device: str = "cpu") -> Any:
+    """detectron2's predictor: an image file to N × H × W masks, which are packed and turned to cells untimed."""
     from plain_detectron import plain_predictor
 
-    predictor = plain_predictor(settings, weights, read_image(images[0]).shape[0])
+    predictor = plain_predictor(settings, weights, read_image(images[0]).shape[0], device)
 
     def predict(job: int) -> Any:
-        found = predictor(cv2.imread(str(images[job])))["instances"]
-        return np.packbits(found.pred_masks.numpy(), axis=2), found.scores.numpy(), found.pred_classes.numpy()
+        found = predictor(cv2.imread(str(images[job])))["instances"].to("cpu")
+        masks, scores, classes = found.pred_masks.numpy(), found.scores.numpy(), found.pred_classes.numpy()
+        return lambda: (np.packbits(masks, axis=2), scores, classes)
 
     return predict
 
@@ -179,8 +181,15 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--score", type=float, default=0.5, help="score threshold of the metric")
-    parser.add_argument("--images", type=int, default=6)
-    run_benchmark(parser, "inference", "Inference of one model", section)
+    parser.add_argument("--images", type=int, default=6, help="at least 24 on a GPU")
+    run_benchmark(parser, "inference", "Inference of one model", {"cpu": section, "cuda": gpu_section})
+
+
+def gpu_section(options: argparse.Namespace) -> list[str]:
+    """The same on a GPU."""
+    from bench_inference_gpu import section_on
+
+    return section_on(options, "cuda")
 
 
 if __name__ == "__main__":

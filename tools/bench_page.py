@@ -15,7 +15,17 @@ def write_benchmark(name: str, title: str, command: str, how: str, lines: Sequen
 
     command: what was typed. how: sentences on how it was measured, after the machine. lines: the rest.
     """
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores shared with other work"
-    text = "\n".join([f"## {title}", "", f"`{command}`, {machine}, {how}", "", *lines])
+    return _write(name, title, command, f"{os.cpu_count()} cores shared with other work, {how}", lines)
+
+
+def write_gpu_benchmark(name: str, title: str, command: str, gpu: str, lines: Sequence[str]) -> str:
+    """The same for what was measured on a GPU; gpu: its name and the version of torch."""
+    return _write(name, title, command, f"{gpu}, {os.cpu_count()} cores, by the clock.", lines)
+
+
+def _write(name: str, title: str, command: str, machine: str, lines: Sequence[str]) -> str:
+    text = "\n".join(
+        [f"## {title}", "", f"`{command}`, Python {platform.python_version()}, {machine}", "", *lines]
+    )
     write_section(PAGE, name, text)
     return text

@@ -1,6 +1,7 @@
 """Compare our training step with detectron2's `DefaultTrainer`: the same model, images and machine, in one run.
 
 python tools/bench_training.py --data DIR [--model YAML] [--steps 8] [--images 24] [--weights R-50.pkl] [--write]
+    [--device cuda --steps 30 --images 64 --workers 6 --model configs/models/mask_rcnn_r50.yaml --set batch_size=16 …]
 """
 
 import argparse
@@ -56,14 +57,16 @@ def started(model: Any, settings: ModelSettings, weights: Path | None) -> None:
         load_initial(model, settings.backbone, weights)
 
 
-def our_engine(settings: ModelSettings, data: Path, ids: list[str], weights: Path | None) -> Any:
+def our_engine(
+    settings: ModelSettings, data: Path, ids: list[str], weights: Path | None, device: str = "cpu"
+) -> Any:
     """Our trainer's step."""
     from sartorius.detectron.settings import detectron_config
     from sartorius.detectron.trainer import CellTrainer
     from sartorius.detectron.training_data import TrainingData, read_training_images
 
     images, _ = read_training_images(data, settings.cell_types, ids)
-    cfg = detectron_config(settings, "cpu").clone()
+    cfg = detectron_config(settings, device).clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = tempfile.mkdtemp()
     cfg.SEED = 0
@@ -74,21 +77,27 @@ def our_engine(settings: ModelSettings, data: Path, ids: list[str], weights: Pat
     return stepping(trainer._trainer)
 
 
-def plain_engine(settings: ModelSettings, data: Path, ids: list[str], weights: Path | None) -> Any:
+def plain_engine(
+    settings: ModelSettings, data: Path, ids: list[str], weights: Path | None, device: str = "cpu"
+) -> Any:
     """detectron2's step."""
     from plain_detectron import PlainTrainer
 
-    trainer = PlainTrainer(settings, truth_csv(data), list_images(image_folder(data, "train")), ids)
+    trainer = PlainTrainer(settings, truth_csv(data), list_images(image_folder(data, "train")), ids, device)
     started(trainer.model, settings, weights)
     return stepping(trainer._trainer)
 
 
+def made_of(options: argparse.Namespace) -> tuple[ModelSettings, list[str]]:
+    """The settings that both trainers get, and the images, spread over the data set."""
+    settings = load_model_settings(options.model, options.set).model_copy(update=LIKE_PLAIN)
+    known = sorted(list_images(image_folder(options.data, "train")))
+    return settings, known[:: max(1, len(known) // options.images)][: options.images]
+
+
 def section(options: argparse.Namespace) -> list[str]:
     """Run everything and return the lines of the page."""
-    settings = load_model_settings(options.model, options.set).model_copy(update=LIKE_PLAIN)
-    ids = sorted(list_images(image_folder(options.data, "train")))[:: max(1, 606 // options.images)][
-        : options.images
-    ]
+    settings, ids = made_of(options)
     made = (settings, options.data, ids, options.weights)
     engines = {
         "DefaultTrainer": EngineProcess(plain_engine, *made),
@@ -97,6 +106,13 @@ def section(options: argparse.Namespace) -> list[str]:
     answers = in_turn(engines, options.steps, print)
     step = our_engine(*made)
     return table(answers, settings, gigaflops(lambda: step(0)), matmul_gflops())
+
+
+def gpu_section(options: argparse.Namespace) -> list[str]:
+    """The same on a GPU."""
+    from bench_training_gpu import section_on
+
+    return section_on(options, "cuda")
 
 
 def table(answers: dict[str, list[Answer]], settings: ModelSettings, work: float, rate: float) -> list[str]:
@@ -129,8 +145,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="backbone weights to start from; random without")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--images", type=int, default=24)
-    parser.add_argument("--steps", type=int, default=8)
-    run_benchmark(parser, "training", "Training of one model", section)
+    parser.add_argument("--steps", type=int, default=8, help="timed steps; on a GPU those of a block")
+    parser.add_argument(
+        "--workers", type=int, default=6, help="processes of each that make pictures, on a GPU"
+    )
+    run_benchmark(parser, "training", "Training of one model", {"cpu": section, "cuda": gpu_section})
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.weights import load_trained
 
 
-def plain_config(settings: ModelSettings, height_px: int) -> CfgNode:
+def plain_config(settings: ModelSettings, height_px: int, device: str) -> CfgNode:
     """The model's configuration with detectron2's own network classes, and an image's height in network pixels."""
-    cfg = detectron_config(settings, "cpu").clone()
+    cfg = detectron_config(settings, device).clone()
     cfg.defrost()
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     cfg.MODEL.PROPOSAL_GENERATOR.NAME = "RPN"
@@ -25,15 +25,17 @@ def plain_config(settings: ModelSettings, height_px: int) -> CfgNode:
     cfg.MODEL.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
     cfg.MODEL.WEIGHTS = ""
     cfg.DATASETS.TEST = ()
-    cfg.DATALOADER.NUM_WORKERS = 0
+    if settings.clip_gradient_norm is not None:
+        clip = cfg.SOLVER.CLIP_GRADIENTS
+        clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE = True, "norm", settings.clip_gradient_norm
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = round(height_px * settings.input_scale), 100_000
     cfg.freeze()
     return cfg
 
 
-def plain_predictor(settings: ModelSettings, weights: Path, height_px: int) -> DefaultPredictor:
+def plain_predictor(settings: ModelSettings, weights: Path, height_px: int, device: str) -> DefaultPredictor:
     """detectron2's `DefaultPredictor` with these weights."""
-    predictor = DefaultPredictor(plain_config(settings, height_px))
+    predictor = DefaultPredictor(plain_config(settings, height_px, device))
     load_trained(predictor.model, weights)
     return predictor
 
@@ -42,11 +44,11 @@ class PlainTrainer(DefaultTrainer):
     """detectron2's `DefaultTrainer` on the same pictures: crops of the same size, resized and flipped the same way."""
 
     def __init__(
-        self, settings: ModelSettings, csv: Path, images: Mapping[str, Path], ids: list[str]
+        self, settings: ModelSettings, csv: Path, images: Mapping[str, Path], ids: list[str], device: str
     ) -> None:
         self._settings = settings
         self._dicts = dataset_dicts(read_truth(csv, set(ids)), images, settings.cell_types)
-        super().__init__(plain_config(settings, 520))
+        super().__init__(plain_config(settings, 520, device))
 
     def build_train_loader(self, cfg: CfgNode) -> Any:
         """Batches through detectron2's `DatasetMapper`, masks as run lengths."""
@@ -71,7 +73,7 @@ class PlainTrainer(DefaultTrainer):
             self._dicts,
             mapper=mapper,
             total_batch_size=settings.batch_size,
-            num_workers=0,
+            num_workers=settings.data_workers,
             aspect_ratio_grouping=False,
         )
 

@@ -10,7 +10,7 @@ from sartorius.config.reading import FrozenSettings
 
 
 class InferenceSettings(FrozenSettings):
-    """What is kept of what the network finds, and in which numbers it computes on a CPU."""
+    """What is kept of what the network finds, and in which numbers it computes."""
 
     proposals_before_nms: Count = Field(2000, description="Proposals per pyramid level before NMS.")
     proposals_after_nms: Count = Field(2000, description="Proposals per image after NMS.")
@@ -29,5 +29,11 @@ class InferenceSettings(FrozenSettings):
         "float32",
         description="Numbers that the convolutions of backbone, pyramid and proposal network compute with on a CPU. int8 "
         "saves about a quarter of the time, changes results by rounding, and needs weights of "
-        "`sartorius export --calibrate`. GPUs compute in float32.",
+        "`sartorius export --calibrate`. GPUs take `gpu_precision`.",
+    )
+    gpu_precision: Literal["float32", "float16", "bfloat16"] = Field(
+        "float16",
+        description="Number format of convolutions and matrix products in inference on a GPU; everything after them, and "
+        "all of it on a CPU, is in float32. float16 keeps 11 bits of a number, as the TF32 that torch convolves float32 "
+        "with on such GPUs does; bfloat16 keeps 8 and is for networks whose numbers pass 65504.",
     )

@@ -6,6 +6,9 @@ import torch
 
 from sartorius.errors import UserError
 
+#: The numbers that `gpu_precision` names.
+GPU_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
 
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """A context in which matrix products have the precision: "float32", or "bfloat16" by autocast.
@@ -18,8 +21,18 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def require_bfloat16(device: torch.device) -> None:
-    """Raises UserError unless the device multiplies bfloat16 matrices in hardware."""
+def predicting_in(gpu_precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """A context in which matrix products of inference on a GPU have the precision, a key of `GPU_DTYPES`.
+
+    On other devices, and for "float32", nothing changes.
+    """
+    if device.type != "cuda" or gpu_precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=GPU_DTYPES[gpu_precision])
+
+
+def require_bfloat16(device: torch.device, setting: str = "precision") -> None:
+    """Raises UserError, naming the setting that asked for it, unless the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported(including_emulation=False)
         needed = "a GPU of compute capability 8.0 or higher"
@@ -27,4 +40,4 @@ def require_bfloat16(device: torch.device) -> None:
         able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         needed = f"a CPU with AVX512 or AMX, this one has {torch.backends.cpu.get_cpu_capability()}"
     if not able:
-        raise UserError(f"precision bfloat16 on {device.type} needs {needed}; set `precision: float32`")
+        raise UserError(f"{setting} bfloat16 on {device.type} needs {needed}; set `{setting}: float32`")

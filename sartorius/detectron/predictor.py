@@ -2,16 +2,17 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from sartorius import views
 from sartorius.cells import Cells
@@ -19,7 +20,9 @@ from sartorius.config import EnsembleSettings, ModelSettings, load_model_setting
 from sartorius.config.ensemble import ViewSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.int8 import int8_works, to_int8
+from sartorius.detectron.joining import join_for_inference
 from sartorius.detectron.memory import MemorySteps, Step, placed
+from sartorius.detectron.precision import GPU_DTYPES, predicting_in, require_bfloat16
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.weights import load_trained, read_ranges
 from sartorius.errors import UserError
@@ -32,8 +35,20 @@ MASK_THRESHOLD = 0.5
 
 #: Boxes in pixels of the image with the class of each.
 Given = tuple[NDArray[np.float32], torch.Tensor]
-#: What the network says about one view, and the (height, width) of that view in its pixels.
-Output = tuple[Instances, tuple[int, int]]
+
+
+class Output(NamedTuple):
+    """What the network says about one view of (height, width) `network_hw`, on the CPU.
+
+    boxes_xyxy: (N, 4) float32 in pixels of the view. scores: (N,) float32, 1 for boxes that were given. classes: (N,).
+    masks: (N, S, S) probabilities on the boxes' grids: uint8, times 255, of what was found; float32 on given boxes.
+    """
+
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    masks: NDArray[np.uint8] | NDArray[np.float32]
+    network_hw: tuple[int, int]
 
 
 class Predictor:
@@ -72,28 +87,28 @@ class Predictor:
 
     def of_views(self, image: NDArray[np.uint8], image_id: str, seen: Sequence[ViewSettings]) -> list[Cells]:
         """The cells found in each view by itself, as if it were called alone; a GPU is given several views at once."""
+        return self.look(image, image_id, seen)()
+
+    def look(
+        self, image: NDArray[np.uint8], image_id: str, seen: Sequence[ViewSettings]
+    ) -> Callable[[], list[Cells]]:
+        """`of_views` with the network's part done: what is returned does the rest, on any thread and without torch."""
         size_hw = (image.shape[0], image.shape[1])
         outputs = self._inference(image, image_id, seen, None)
-        return [self._cells(image_id, size_hw, view, *out) for view, out in zip(seen, outputs, strict=True)]
+        return lambda: [
+            self._cells(image_id, size_hw, view, output) for view, output in zip(seen, outputs, strict=True)
+        ]
 
-    def _cells(
-        self,
-        image_id: str,
-        size_hw: tuple[int, int],
-        view: ViewSettings,
-        found: Instances,
-        network_hw: tuple[int, int],
-    ) -> Cells:
-        """What the network found in a view of `network_hw` pixels, as cells of the image."""
-        boxes = views.backward_boxes(found.pred_boxes.tensor.numpy(), view, size_hw, network_hw)
-        probabilities = np.rint(found.pred_masks[:, 0].numpy() * 255)
-        soft = views.backward_soft_masks(probabilities.astype(np.uint8), view)
+    def _cells(self, image_id: str, size_hw: tuple[int, int], view: ViewSettings, found: Output) -> Cells:
+        """What the network found in a view, as cells of the image."""
+        boxes = views.backward_boxes(found.boxes_xyxy, view, size_hw, found.network_hw)
+        soft = views.backward_soft_masks(found.masks, view)
         cells = Cells(
             image_id=image_id,
             size_hw=size_hw,
             masks=binarised(soft, boxes, size_hw, MASK_THRESHOLD),
-            scores=np.clip(found.scores.numpy(), 0, 1).astype(np.float32),
-            cell_types=np.array(self.settings.cell_types)[found.pred_classes.numpy()].astype(np.str_),
+            scores=np.clip(found.scores, 0, 1),
+            cell_types=np.array(self.settings.cell_types)[found.classes].astype(np.str_),
             sources=np.full(len(boxes), view.name),
             soft_masks=soft,
             soft_boxes_xyxy=boxes,
@@ -114,8 +129,8 @@ class Predictor:
         """
         number = {name: index for index, name in enumerate(self.settings.cell_types)}
         classes = torch.tensor([number[name] for name in cell_types.tolist()], dtype=torch.int64)
-        ((found, _),) = self._inference(image, "fused boxes", [view], (boxes_xyxy, classes))
-        return views.backward_soft_masks(found.pred_masks[:, 0].numpy().astype(np.float32), view)
+        (found,) = self._inference(image, "fused boxes", [view], (boxes_xyxy, classes))
+        return views.backward_soft_masks(found.masks, view)
 
     def _inference(
         self,
@@ -124,7 +139,7 @@ class Predictor:
         seen: Sequence[ViewSettings],
         given: Given | None,
     ) -> list[Output]:
-        """What the network finds in each view, or thinks of given boxes, in pixels of its input; and that input's size.
+        """What the network finds in each view, or thinks of given boxes.
 
         Where a GPU's memory does not last, fewer views at once, fewer pixels and then the CPU are tried.
         """
@@ -145,16 +160,18 @@ class Predictor:
         """The network run once on views of one size, the image's side times `side`."""
         scale = self.settings.input_scale * side
         pixels = [views.forward(image, view, scale) for view in seen]
-        inputs = [{"image": torch.from_numpy(_three_planes(picture))} for picture in pixels]
+        inputs = [{"image": _one_plane(picture)} for picture in pixels]
         boxes = None if given is None else [self._instances(image, view, scale, given) for view in seen]
+        device = next(self._model.parameters()).device
         training = self._model.training
         self._model.eval()
         try:
             with torch.inference_mode():
-                found = self._model.inference(inputs, boxes, do_postprocess=False)
+                with predicting_in(self.settings.gpu_precision, device):
+                    found = self._model.inference(inputs, boxes, do_postprocess=False)
+                return _fetched(found, as_bytes=given is None)
         finally:
             self._model.train(training)
-        return [(output.to("cpu"), picture.shape) for output, picture in zip(found, pixels, strict=True)]
 
     def _instances(
         self, image: NDArray[np.uint8], view: ViewSettings, scale: float, given: Given
@@ -179,8 +196,30 @@ def _batches(seen: Sequence[ViewSettings], views_at_once: int) -> list[Sequence[
     ]
 
 
-def _three_planes(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.repeat(pixels[None].astype(np.float32), 3, axis=0)
+def _one_plane(pixels: NDArray[np.uint8]) -> Tensor:
+    """(1, H, W) uint8, which the network spreads over its three planes where it computes."""
+    return torch.from_numpy(np.ascontiguousarray(pixels))[None]
+
+
+def _fetched(found: Sequence[Instances], as_bytes: bool) -> list[Output]:
+    """The network's answers on the CPU: everything is sent off before any of it is waited for."""
+    sent = [_sent(one, as_bytes) for one in found]
+    if any(one.pred_masks.is_cuda for one in found):
+        torch.cuda.synchronize(found[0].pred_masks.device)
+    return [
+        Output(*(column.numpy() for column in columns), one.image_size)
+        for one, columns in zip(found, sent, strict=True)
+    ]
+
+
+def _sent(found: Instances, as_bytes: bool) -> list[Tensor]:
+    """Boxes, scores, classes and masks on their way to the CPU, see `Output`; they may only be read after the device is done."""
+    boxes, masks = found.pred_boxes.tensor, found.pred_masks[:, 0].float()
+    scores = found.scores if found.has("scores") else boxes.new_ones(len(boxes))
+    if as_bytes:
+        masks = (masks * 255).round_().to(torch.uint8)
+    columns = boxes.float(), scores.float(), found.pred_classes, masks
+    return [column.to("cpu", non_blocking=True) for column in columns]
 
 
 def load_predictor(model_settings: Path, weights: Path, device: str) -> Predictor:
@@ -194,14 +233,21 @@ def load_predictor(model_settings: Path, weights: Path, device: str) -> Predicto
 
 
 def predictor_of(settings: ModelSettings, weights: Path, device: str) -> Predictor:
-    """The predictor of settings and trained weights; on a CPU with the convolutions that `cpu_convolutions` names.
+    """The predictor of settings and trained weights, computing on a CPU as `cpu_convolutions` names and on a GPU as
+    `gpu_precision` does.
 
-    Where torch has none in bytes for this processor, it says so and computes in float32, as `config` then tells.
-    Raises UserError when the weights are missing, wrong, or not calibrated for the convolutions that are asked for.
+    Where torch has no convolutions in bytes for this processor, it says so and computes in float32, as `config` then tells.
+    Raises UserError when the weights are missing, wrong, or not calibrated for the convolutions that are asked for, or
+    the GPU has no bfloat16.
     """
     model = build_model(detectron_config(settings, device)).eval()
     load_trained(model, weights)
-    if torch.device(device).type == "cpu" and settings.cpu_convolutions == "int8":
+    kind = torch.device(device).type
+    if kind == "cuda":
+        if settings.gpu_precision == "bfloat16":
+            require_bfloat16(torch.device(device), "gpu_precision")
+        join_for_inference(model, GPU_DTYPES[settings.gpu_precision])
+    if kind == "cpu" and settings.cpu_convolutions == "int8":
         ranges = read_ranges(weights)
         if int8_works():
             to_int8(model, ranges)

@@ -1,8 +1,18 @@
-"""The prediction cache filled: every image through every model and view, once."""
+"""The prediction cache filled: every image through every model and view, once.
 
-from collections.abc import Callable, Mapping
+The networks look at one image after the other. Meanwhile other threads read the next image, and make and write the cells
+of those before: most of that is compiled code, beside which Python goes on.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.images import read_image
@@ -10,8 +20,13 @@ from sartorius.data.leakage import pixel_hash
 from sartorius.data.predictions import prediction_path, write_cells
 from sartorius.errors import UserError
 from sartorius.pipeline.predictor import Predictor
-from sartorius.pipeline.sources import open_sources, predictions
+from sartorius.pipeline.sources import Finish, Source, looks, open_sources
 
+#: Threads that make and write cells, and looks of a model at an image that may wait for them.
+WRITERS, WAITING = 2, 3
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 #: Called as report(what, done, total) whenever a piece of work is done.
 Report = Callable[[str, int, int], None]
 
@@ -44,25 +59,102 @@ def predict_images(
     """
     sources = open_sources(predictors, settings, out_dir)
     broken: list[str] = []
-    made, done, total = 0, 0, len(image_paths) * len(sources)
-    for image_id, path in image_paths.items():
-        missing = [source for source in sources if source.kept(image_id) is None]
-        done += len(sources) - len(missing)
-        try:
-            image = read_image(path)
-            picture = pixel_hash(image)
-            for source in sources:
-                source.refuse_other_picture(image_id, picture)
-        except UserError as error:
-            broken.append(str(error))
-            continue
-        for source, cells, _ in predictions(missing, image, image_id):
-            write_cells(prediction_path(out_dir / source.name, image_id), cells, picture)
-            made, done = made + 1, done + 1
-            report("predict", done, total)
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(WRITERS) as writers:
+        progress = _Progress(len(image_paths) * len(sources), report)
+        for opened in _one_ahead(reader, partial(_opened, sources), image_paths.items()):
+            progress.keep(len(sources) - len(opened.missing))
+            if opened.fault:
+                broken.append(opened.fault)
+                continue
+            for finish in looks(opened.missing, opened.image, opened.image_id):
+                progress.add(writers.submit(_write, finish, out_dir, opened))
+        progress.wait()
     if broken:
         raise UserError(_all_broken(broken, len(image_paths)))
-    return Predicted(made=made, kept=total - made)
+    return Predicted(made=progress.made, kept=progress.total - progress.made)
+
+
+class _Opened(NamedTuple):
+    """One image, the sources that have not looked at it, its `pixel_hash`, and why it cannot be used, if so."""
+
+    image_id: str
+    missing: list[Source]
+    image: NDArray[np.uint8]
+    picture: str
+    fault: str
+
+
+def _opened(sources: Sequence[Source], named: tuple[str, Path]) -> _Opened:
+    image_id, path = named
+    missing = [source for source in sources if source.kept(image_id) is None]
+    try:
+        image = read_image(path)
+        picture = pixel_hash(image)
+        for source in sources:
+            source.refuse_other_picture(image_id, picture)
+    except UserError as error:
+        return _Opened(image_id, missing, np.zeros((0, 0), np.uint8), "", str(error))
+    return _Opened(image_id, missing, image, picture, "")
+
+
+def _write(finish: Finish, out_dir: Path, opened: _Opened) -> int:
+    """Make the cells of a look and write them; returns how many sources they are of."""
+    found = finish()
+    for source, cells, _ in found:
+        write_cells(prediction_path(out_dir / source.name, opened.image_id), cells, opened.picture)
+    return len(found)
+
+
+def _one_ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """What the work returns for each item, in their order; while one is used the next is worked on, and no more."""
+    ahead: Future[Result] | None = None
+    for item in items:
+        made, ahead = ahead, pool.submit(work, item)
+        if made is not None:
+            yield made.result()
+    if ahead is not None:
+        yield ahead.result()
+
+
+class _Progress:
+    """Counts predictions and reports them in the order of the images, whichever thread is done first.
+
+    total: predictions there will be. made: those made so far.
+    """
+
+    def __init__(self, total: int, report: Report) -> None:
+        self.total, self.made, self._done = total, 0, 0
+        self._report = report
+        self._kept = 0
+        self._waiting: deque[tuple[int, Future[int]]] = deque()
+
+    def keep(self, predictions: int) -> None:
+        """Count predictions that were there already; they are told with the next ones that are made."""
+        self._kept += predictions
+
+    def add(self, writing: "Future[int]") -> None:
+        """Count what is being written once it is; waits for the oldest if that makes more than `WAITING`.
+
+        Raises what went wrong with it.
+        """
+        self._waiting.append((self._kept, writing))
+        self._kept = 0
+        while self._waiting and (len(self._waiting) > WAITING or self._waiting[0][1].done()):
+            self._tell_next()
+
+    def wait(self) -> None:
+        """Wait for all that is being written, and count it."""
+        while self._waiting:
+            self._tell_next()
+
+    def _tell_next(self) -> None:
+        kept, writing = self._waiting.popleft()
+        self._done += kept
+        for _ in range(writing.result()):
+            self.made, self._done = self.made + 1, self._done + 1
+            self._report("predict", self._done, self.total)
 
 
 def _all_broken(broken: list[str], images: int) -> str:

@@ -1,6 +1,6 @@
 """What the pipeline asks of a trained model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -36,6 +36,16 @@ class ManyViewsPredictor(Protocol):
 
     def of_views(self, image: NDArray[np.uint8], image_id: str, views: Sequence[ViewSettings]) -> list[Cells]:
         """What the predictor finds in each view by itself, in the order of the views."""
+
+
+@runtime_checkable
+class OverlappingPredictor(ManyViewsPredictor, Protocol):
+    """A predictor whose cells can be made while its network looks at the next image already."""
+
+    def look(
+        self, image: NDArray[np.uint8], image_id: str, views: Sequence[ViewSettings]
+    ) -> Callable[[], list[Cells]]:
+        """The network's part of `of_views`; what is returned does the rest when it is called, once, by any thread."""
 
 
 @runtime_checkable

@@ -25,9 +25,14 @@ from sartorius.data.predictions import (
     write_manifest,
 )
 from sartorius.errors import UserError
-from sartorius.pipeline.predictor import ManyPartsPredictor, ManyViewsPredictor, Predictor
+from sartorius.pipeline.predictor import (
+    ManyPartsPredictor,
+    ManyViewsPredictor,
+    OverlappingPredictor,
+    Predictor,
+)
 from sartorius.pipeline.staleness import INFERENCE_KEYS
-from sartorius.pipeline.tiling import Look, seen_in_tiles
+from sartorius.pipeline.tiling import pieces_of, put_together
 
 
 class Source(NamedTuple):
@@ -94,6 +99,10 @@ class Prediction(NamedTuple):
     part_seconds: Mapping[str, float]
 
 
+#: Makes the cells of a look, of which the network's part is done.
+Finish = Callable[[], list[Prediction]]
+
+
 def open_sources(
     predictors: Mapping[str, Predictor], settings: EnsembleSettings, cache_dir: Path | None
 ) -> list[Source]:
@@ -133,32 +142,64 @@ def predictions(
     clock: seconds that only rise.
     The views of a model that can look through several at once share its seconds evenly.
     """
+    for finish in looks(sources, image, image_id, clock):
+        yield from finish()
+
+
+def looks(
+    sources: Sequence[Source],
+    image: NDArray[np.uint8],
+    image_id: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Finish]:
+    """Each look of a predictor at one image, through as many views as it takes at once, with its networks' part done.
+
+    What is yielded makes the cells when it is called, once, by any thread. In turn they give what `predictions` does.
+    """
     for _, group in groupby(sources, key=lambda source: id(source.predictor)):
         of_model = list(group)
         at_once = isinstance(of_model[0].predictor, ManyViewsPredictor)
         for together in [of_model] if at_once else [[source] for source in of_model]:
-            began, parts = clock(), dict[str, float]()
-            look, tiling = _look(together, image_id, parts), together[0].tiling
-            found = look(image) if tiling is None else seen_in_tiles(look, image, tiling)
-            each_s = (clock() - began) / len(together)
-            for source, cells in zip(together, found, strict=True):
-                yield Prediction(source, _named(cells, source), parts or {source.name: each_s})
+            yield _looked(together, image, image_id, clock)
 
 
-def _look(together: Sequence[Source], image_id: str, part_seconds: dict[str, float]) -> Look:
-    """One predictor's look at pieces of an image through the views of all its sources; adds to the seconds of its parts."""
+def _looked(
+    together: Sequence[Source], image: NDArray[np.uint8], image_id: str, clock: Callable[[], float]
+) -> Finish:
+    """One predictor's look at an image through the views of all its sources, with the network's part done."""
+    began, parts, tiling = clock(), dict[str, float](), together[0].tiling
+    pieces = [image] if tiling is None else pieces_of(image, tiling)
+    waiting = [_look(together, piece, image_id, parts) for piece in pieces]
+    network_s, size_hw = clock() - began, (image.shape[0], image.shape[1])
+
+    def finish() -> list[Prediction]:
+        began = clock()
+        seen = [cells() for cells in waiting]
+        found = seen[0] if tiling is None else put_together(seen, size_hw, tiling)
+        each_s = (network_s + clock() - began) / len(together)
+        return [
+            Prediction(source, _named(cells, source), parts or {source.name: each_s})
+            for source, cells in zip(together, found, strict=True)
+        ]
+
+    return finish
+
+
+def _look(
+    together: Sequence[Source], piece: NDArray[np.uint8], image_id: str, part_seconds: dict[str, float]
+) -> Callable[[], list[Cells]]:
+    """One predictor's look at a piece of an image through the views of all its sources; adds to the seconds of its parts."""
     predictor, views = together[0].predictor, [source.view for source in together]
-
-    def look(piece: NDArray[np.uint8]) -> list[Cells]:
-        if isinstance(predictor, ManyViewsPredictor):
-            return predictor.of_views(piece, image_id, views)
+    if isinstance(predictor, OverlappingPredictor):
+        return predictor.look(piece, image_id, views)
+    if isinstance(predictor, ManyViewsPredictor):
+        found = predictor.of_views(piece, image_id, views)
+    else:
         found = [predictor(piece, image_id, view) for view in views]
-        if isinstance(predictor, ManyPartsPredictor):
-            for part, seconds in predictor.part_seconds.items():
-                part_seconds[part] = part_seconds.get(part, 0.0) + seconds
-        return found
-
-    return look
+    if isinstance(predictor, ManyPartsPredictor):
+        for part, seconds in predictor.part_seconds.items():
+            part_seconds[part] = part_seconds.get(part, 0.0) + seconds
+    return lambda: found
 
 
 def _named(cells: Cells, source: Source) -> Cells:

@@ -1,6 +1,6 @@
 """Large images seen in overlapping tiles, one at a time, by a predictor that knows nothing of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,24 +12,31 @@ from sartorius.pipeline.seams import TileCells, without_seams
 from sartorius.pipeline.tiles import Tile, tiles_of
 from sartorius.rle import cocos_from_crops, crops_from_cocos
 
-#: The cells of one piece of an image in the piece's own frame, for each of the views that are looked through.
-Look = Callable[[NDArray[np.uint8]], Sequence[Cells]]
+
+def pieces_of(image: NDArray[np.uint8], settings: TilingSettings) -> Iterator[NDArray[np.uint8]]:
+    """The image's tiles in turn, or the image itself if it is small enough."""
+    tiles = tiles_of((image.shape[0], image.shape[1]), settings)
+    if len(tiles) == 1:
+        yield image
+        return
+    for tile in tiles:
+        yield np.ascontiguousarray(image[tile.pixels])
 
 
-def seen_in_tiles(look: Look, image: NDArray[np.uint8], settings: TilingSettings) -> list[Cells]:
-    """What is found in an image of any size through each view, every cell once.
+def put_together(
+    seen: Sequence[Sequence[Cells]], size_hw: tuple[int, int], settings: TilingSettings
+) -> list[Cells]:
+    """The cells of an image through each view, every cell once.
 
-    look: called with each tile in turn, or with the image itself if it is small enough.
-    Memory is that of the image, of one tile inside the network, and of the cells found.
+    seen: for each of the image's `pieces_of` the cells in it through each view, in the piece's own frame.
     """
-    size_hw = (image.shape[0], image.shape[1])
     tiles = tiles_of(size_hw, settings)
     if len(tiles) == 1:
-        return list(look(image))
-    found: list[list[TileCells]] = []
-    for tile in tiles:
-        seen = look(np.ascontiguousarray(image[tile.pixels]))
-        found.append([TileCells(tile, _placed(cells, tile, size_hw)) for cells in seen])
+        return list(seen[0])
+    found = [
+        [TileCells(tile, _placed(cells, tile, size_hw)) for cells in of_tile]
+        for tile, of_tile in zip(tiles, seen, strict=True)
+    ]
     return [without_seams(of_view) for of_view in zip(*found, strict=True)]
 
 

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,69 @@ def cells_and_masks_drawn(
 
     model.roi_heads.mask_head.register_forward_pre_hook(note)
     return Predictor(model, settings)(image, "a", ViewSettings()), drawn
+
+
+class Recorded:
+    """Notes what the network is given, and answers as it would."""
+
+    def __init__(self, model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pictures: list[torch.Tensor] = []
+        plain = model.inference
+
+        def inference(inputs, boxes=None, do_postprocess=True):
+            self.pictures += [one["image"] for one in inputs]
+            return plain(inputs, boxes, do_postprocess)
+
+        monkeypatch.setattr(model, "inference", inference)
+
+
+def test_a_picture_goes_to_the_network_as_one_plane_of_bytes(
+    model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Recorded(model, monkeypatch)
+    Predictor(model, TINY)(picture(), "p", ViewSettings())
+    (given,) = seen.pictures
+    assert given.dtype == torch.uint8
+    assert np.array_equal(given.numpy(), picture()[None])
+
+
+def test_one_plane_of_bytes_is_the_grey_picture_of_three_planes(model: torch.nn.Module) -> None:
+    plane = torch.from_numpy(picture())[None]
+    grey = model.preprocess_image([{"image": plane}]).tensor
+    colour = model.preprocess_image([{"image": plane.float().expand(3, -1, -1)}]).tensor
+    assert grey.shape == (1, 3, 64, 96)
+    assert torch.equal(grey, colour)
+
+
+def test_soft_masks_are_the_networks_probabilities_as_the_nearest_bytes(model: torch.nn.Module) -> None:
+    with torch.inference_mode():
+        plain = model.inference([{"image": torch.from_numpy(picture())[None]}], do_postprocess=False)[0]
+    (output,) = Predictor(model, TINY)._inference(picture(), "p", [ViewSettings()], None)
+    assert output.masks.dtype == np.uint8
+    assert np.array_equal(output.masks, np.rint(plain.pred_masks[:, 0].numpy() * 255))
+    assert np.array_equal(output.boxes_xyxy, plain.pred_boxes.tensor.numpy())
+    assert np.array_equal(output.scores, plain.scores.numpy())
+    assert np.array_equal(output.classes, plain.pred_classes.numpy())
+    assert output.network_hw == (64, 96)
+
+
+def test_the_precision_on_a_gpu_changes_nothing_on_a_cpu(model: torch.nn.Module) -> None:
+    found = [
+        Predictor(model, TINY.model_copy(update={"gpu_precision": precision}))(picture(), "p", ViewSettings())
+        for precision in ("float32", "float16", "bfloat16")
+    ]
+    assert len(found[0]) > 0
+    for cells in found[1:]:
+        assert cells.masks == found[0].masks
+        assert np.array_equal(cells.scores, found[0].scores)
+
+
+def test_a_look_is_finished_by_another_thread_with_the_same_cells(model: torch.nn.Module) -> None:
+    predictor, views = Predictor(model, TINY), [ViewSettings(), ViewSettings(flip="vertical")]
+    finish = predictor.look(picture(), "p", views)
+    with ThreadPoolExecutor(1) as pool:
+        finished = pool.submit(finish).result()
+    for cells, expected in zip(finished, predictor.of_views(picture(), "p", views), strict=True):
+        assert len(cells) > 0
+        assert cells.masks == expected.masks
+        assert cells.sources.tolist() == expected.sources.tolist()

@@ -14,13 +14,14 @@ from sartorius.config.ensemble import EnsembleSettings, ViewSettings
 from sartorius.config.tiling import TilingSettings
 from sartorius.overlap import iou, overlapping
 from sartorius.pipeline.tiles import tiles_of
-from sartorius.pipeline.tiling import seen_in_tiles
+from sartorius.pipeline.tiling import pieces_of, put_together
 
 SMALL_TILES = TilingSettings(untiled_up_to_px=64, tile_px=64, overlap_px=24)
 
 
 def in_tiles(image: np.ndarray, finder: BrightBlobs, tiling: TilingSettings = SMALL_TILES) -> Cells:
-    (found,) = seen_in_tiles(lambda piece: [finder(piece, "large", ViewSettings())], image, tiling)
+    seen = [[finder(piece, "large", ViewSettings())] for piece in pieces_of(image, tiling)]
+    (found,) = put_together(seen, (image.shape[0], image.shape[1]), tiling)
     return found
 
 
