@@ -23,6 +23,11 @@ class SolverSettings(FrozenSettings):
         description="Number format of matrix products in training; bfloat16 needs a GPU of capability 8.0 or a CPU "
         "with AVX512 or AMX.",
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="On one GPU: record the backbone's kernels once and replay them, where launching each takes longer "
+        "than computing it; needs `crop_px`, so that pictures have one size, and holds the backbone's memory all along.",
+    )
     base_lr: Positive = Field(5.0e-4, description="Learning rate after warm-up.")
     warmup_iterations: Annotated[int, Field(ge=0)] = Field(500, description="Steps of linear warm-up.")
     average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(

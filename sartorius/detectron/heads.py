@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec, cat
+from detectron2.layers import ShapeSpec, cat, ciou_loss, diou_loss
 from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
+from fvcore.nn import giou_loss, smooth_l1_loss
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,15 +53,35 @@ class CellBoxPredictor(FastRCNNOutputLayers):
         shares = image_shares([len(p) for p in proposals], scores.device)
         with torch.no_grad():
             _log_accuracy(scores, classes)
-        boxes = [
-            self.box_reg_loss(p.proposal_boxes.tensor, _target_boxes(p), own.float(), p.gt_classes)
-            for p, own in zip(proposals, deltas.split([len(p) for p in proposals]), strict=True)
-        ]
+        cells = (classes < self.num_classes).nonzero()[:, 0]
         losses = {
             "loss_cls": (each * self.class_weights[classes] * shares).sum(),
-            "loss_box_reg": torch.stack(boxes).mean(),
+            "loss_box_reg": (self._box_losses(deltas, proposals, classes, cells) * shares[cells]).sum(),
         }
         return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
+
+    def _box_losses(
+        self, deltas: Tensor, proposals: list[Instances], classes: Tensor, cells: Tensor
+    ) -> Tensor:
+        """(C,) the box loss of each proposal on a cell; cells: (C,) their numbers among all pictures' proposals.
+
+        Source: `FastRCNNOutputLayers.box_reg_loss`, which sums over the proposals of a picture.
+        """
+        boxes = cat([p.proposal_boxes.tensor for p in proposals])[cells]
+        targets = cat([_target_boxes(p) for p in proposals])[cells]
+        own = deltas[cells].float()
+        if own.shape[1] > targets.shape[1]:
+            of_class = own.view(len(cells), self.num_classes, targets.shape[1])
+            own = of_class[torch.arange(len(cells), device=own.device), classes[cells]]
+        if self.box_reg_loss_type == "smooth_l1":
+            wanted = self.box2box_transform.get_deltas(boxes, targets)
+            return smooth_l1_loss(own, wanted, self.smooth_l1_beta, reduction="none").sum(dim=1)
+        found = self.box2box_transform.apply_deltas(own, boxes)
+        return IOU_LOSSES[self.box_reg_loss_type](found, targets, reduction="none")
+
+
+#: Box losses that are one minus an IoU.
+IOU_LOSSES = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
 
 
 class CellROIHeads(CellHeads, StandardROIHeads):
@@ -91,12 +112,14 @@ def _target_boxes(proposals: Instances) -> Tensor:
 
 
 def _log_accuracy(scores: Tensor, classes: Tensor) -> None:
-    right = scores.argmax(dim=1) == classes
-    cells = classes < scores.shape[1] - 1
+    right, cells = scores.argmax(dim=1) == classes, classes < scores.shape[1] - 1
+    all_right, cells_right, cell_count = torch.stack(
+        [right.sum(), (right & cells).sum(), cells.sum()]
+    ).tolist()
     storage = get_event_storage()
-    storage.put_scalar("fast_rcnn/cls_accuracy", float(right.float().mean()))
-    if cells.any():
-        storage.put_scalar("fast_rcnn/fg_cls_accuracy", float(right[cells].float().mean()))
+    storage.put_scalar("fast_rcnn/cls_accuracy", all_right / max(len(classes), 1))
+    if cell_count:
+        storage.put_scalar("fast_rcnn/fg_cls_accuracy", cells_right / cell_count)
 
 
 for _heads in (CellROIHeads, CascadeCellROIHeads):

@@ -21,6 +21,7 @@ def memorising_settings(settings: ModelSettings) -> ModelSettings:
     """The settings with whole images, nothing changed in them at random, evaluated ten times on the way."""
     plain = {
         "crop_px": None,
+        "cuda_graphs": False,  # for crops alone
         "flips": False,
         "turns": False,
         "scale_jitter": (1.0, 1.0),

@@ -21,6 +21,13 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def recording_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """`computing_in` for kernels that are replayed later: autocast's cache of weights, by then freed, is left alone."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
 def predicting_in(gpu_precision: str, device: torch.device) -> AbstractContextManager[object]:
     """A context in which matrix products of inference on a GPU have the precision, a key of `GPU_DTYPES`.
 

@@ -13,7 +13,9 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 from torch.nn import functional
 
+from sartorius.detectron import batched
 from sartorius.detectron.anchor_matching import match_anchors
+from sartorius.detectron.batched import ProposalRules, drawn_labels, labelled_anchors, top_proposals
 from sartorius.detectron.convolution import QuickConv2d
 from sartorius.detectron.sampling import PictureSeeds
 
@@ -39,7 +41,14 @@ class CellRPN(RPN):
             torch.clear_autocast_cache()  # it holds weights that remember no gradient
             flat = [level.permute(0, 2, 3, 1).flatten(1) for level in logits]
             boxes = [level.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)) for level in deltas]
-            proposals = self.predict_proposals(anchors, flat, boxes, images.image_sizes)
+            if batched.is_quicker(levels[0].device):
+                rules = ProposalRules(
+                    self.pre_nms_topk[True], self.post_nms_topk[True], self.nms_thresh, self.min_box_size
+                )
+                sizes = images.image_sizes
+                proposals = top_proposals(anchors, flat, boxes, sizes, self.box2box_transform, rules)
+            else:
+                proposals = self.predict_proposals(anchors, flat, boxes, images.image_sizes)
         labels, cells = self.label_and_sample_anchors(anchors, gt_instances)
         return proposals, self._sampled_losses(levels, anchors, torch.stack(labels), torch.stack(cells))
 
@@ -102,16 +111,27 @@ class CellRPN(RPN):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Labels of all anchors of each image, -1 where not sampled, and the box of the cell each stands for."""
         together = Boxes.cat(anchors).tensor
-        if together.is_cuda or self.anchor_boundary_thresh >= 0 or self.anchor_matcher.labels != [0, -1, 1]:
+        if self.anchor_boundary_thresh >= 0 or self.anchor_matcher.labels != [0, -1, 1]:
             return super().label_and_sample_anchors(anchors, gt_instances)
         low, high = self.anchor_matcher.thresholds[1:3]
         labels, boxes = [], []
         for image in gt_instances:
             cells = image.gt_boxes.tensor
-            matched, label = match_anchors(cells.numpy(), together.numpy(), low, high)
-            labels.append(self._subsample_labels(torch.from_numpy(label)))
-            boxes.append(cells[torch.from_numpy(matched)] if len(cells) else torch.zeros_like(together))
+            if batched.is_quicker(together.device):
+                matched, label = labelled_anchors(cells, together, low, high)
+                labels.append(self._drawn_labels(label))
+            else:
+                found = match_anchors(cells.numpy(), together.numpy(), low, high)
+                matched, label = map(torch.from_numpy, found)
+                labels.append(self._subsample_labels(label))
+            boxes.append(cells[matched] if len(cells) else torch.zeros_like(together))
         return labels, boxes
+
+    def _drawn_labels(self, label: Tensor) -> Tensor:
+        self.seeds.apply_next()
+        keys = torch.rand(label.shape, device=label.device)
+        most = self.batch_size_per_image
+        return drawn_labels(label, keys, most, int(most * self.positive_fraction))
 
     def _subsample_labels(self, label: Tensor) -> Tensor:
         self.seeds.apply_next()

@@ -12,9 +12,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.structures import ImageList
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from sartorius.detectron import batched
+from sartorius.detectron.batched import SamplingRules, drawn_proposals
 from sartorius.detectron.quick import quicken
 
 
@@ -40,6 +43,7 @@ class CellHeads:
     def __init__(self, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> None:
         super().__init__(cfg, input_shape)
         self.seeds = PictureSeeds()
+        self._cell_counts: list[int] | None = None
         self.register_buffer("min_scores", torch.tensor(cfg.MODEL.ROI_HEADS.MIN_SCORES), persistent=False)
         self.most_detections = cfg.TEST.DETECTIONS_PER_IMAGE
         stages = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
@@ -56,9 +60,43 @@ class CellHeads:
             for image in found
         ]
 
+    def label_and_sample_proposals(
+        self, proposals: list[Instances], targets: list[Instances]
+    ) -> list[Instances]:
+        """Proposals that train the heads, each picture's drawn by its own seed."""
+        if not batched.is_quicker(proposals[0].proposal_boxes.device):
+            return super().label_and_sample_proposals(proposals, targets)
+        return self._sample_together(proposals, targets)
+
+    def _sample_together(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """The same for all pictures at once; remembers how many of each are cells, which come first."""
+        most, (cell_from,) = self.batch_size_per_image, self.proposal_matcher.thresholds[1:-1]
+        rules = SamplingRules(most, int(most * self.positive_fraction), cell_from, self.num_classes)
+        keys = []
+        for own, cells in zip(proposals, targets, strict=True):
+            self.seeds.apply_next()
+            keys.append(torch.rand(len(own) + len(cells), device=own.proposal_boxes.device))
+        with torch.no_grad():
+            drawn, self._cell_counts = drawn_proposals(proposals, targets, keys, rules)
+        storage, cell_count = get_event_storage(), sum(self._cell_counts) / len(drawn)
+        storage.put_scalar("roi_head/num_fg_samples", cell_count)
+        storage.put_scalar("roi_head/num_bg_samples", sum(map(len, drawn)) / len(drawn) - cell_count)
+        return drawn
+
     def _sample_proposals(self, *matches: Tensor) -> tuple[Tensor, Tensor]:
         self.seeds.apply_next()
         return super()._sample_proposals(*matches)
+
+    def _forward_mask(
+        self, features: dict[str, Tensor], instances: list[Instances]
+    ) -> dict[str, Tensor] | list[Instances]:
+        """The mask loss in training, of the proposals that are cells; otherwise the instances with masks."""
+        if self._cell_counts is None or not self.training:
+            return super()._forward_mask(features, instances)
+        cells = [own[:count] for own, count in zip(instances, self._cell_counts, strict=True)]
+        self._cell_counts = None
+        levels = [features[name] for name in self.mask_in_features]
+        return self.mask_head(self.mask_pooler(levels, [own.proposal_boxes for own in cells]), cells)
 
 
 class CellRCNN(GeneralizedRCNN):
@@ -84,12 +122,22 @@ class CellRCNN(GeneralizedRCNN):
         gradient is needed: there direct convolutions, as the first layer's, are up to a third faster that way, and
         their gradients half as slow again.
         """
-        images = super().preprocess_image(batched_inputs)
+        images = self._together(batched_inputs) or super().preprocess_image(batched_inputs)
         stem = self.backbone.bottom_up.stem
         frozen = not any(parameter.requires_grad for parameter in stem.parameters())
         if images.tensor.is_cuda or frozen or not self.training:
             images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
         return images
+
+    def _together(self, batched_inputs: list[dict[str, object]]) -> ImageList | None:
+        """Pictures of one size that needs no padding, normalised in one go; None if they are not such."""
+        planes = [picture["image"] for picture in batched_inputs]
+        height, width = planes[0].shape[1:]
+        padded = height % self.backbone.size_divisibility or width % self.backbone.size_divisibility
+        if padded or len({plane.shape for plane in planes}) > 1:
+            return None
+        pixels = torch.stack(planes).to(self.device)
+        return ImageList((pixels - self.pixel_mean) / self.pixel_std, [(height, width)] * len(planes))
 
 
 if CellRCNN.__name__ not in META_ARCH_REGISTRY:

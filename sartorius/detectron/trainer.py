@@ -2,7 +2,7 @@
 
 import json
 import logging
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of
 from sartorius.detectron.calibration import ranges_on
 from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
+from sartorius.detectron.graphs import replayed, require_recordable
 from sartorius.detectron.initial_weights import load_initial, require_weights_file
 from sartorius.detectron.int8 import byte_layers
 from sartorius.detectron.logs import logging_into
@@ -87,6 +88,7 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
         _require_trainable_norm(settings)
     elif initial_weights is not None:
         require_weights_file(Path(initial_weights))
+    require_recordable(settings, machines)
     device = "cuda" if machines.gpus else "cpu"
     require_device(device)
     if settings.precision == "bfloat16":
@@ -167,9 +169,10 @@ class CellTrainer(DefaultTrainer):
 
         Raises UserError when the loss is no longer a number.
         """
-        self._trainer.feed(self._pictures())
         try:
-            self._take_steps()
+            with self._backbone_replayed():
+                self._trainer.feed(self._pictures())
+                self._take_steps()
         except FloatingPointError as error:
             raise UserError(
                 f"{str(error).splitlines()[0]} Start again with a lower base_lr ({self._settings.base_lr}) or set "
@@ -177,6 +180,15 @@ class CellTrainer(DefaultTrainer):
             ) from None
         if self._settings.swa_checkpoints and comm.is_main_process():
             self._keep_average_of_last()
+
+    def _backbone_replayed(self) -> AbstractContextManager[None]:
+        settings, division = self._settings, self._division
+        if not settings.cuda_graphs:
+            return nullcontext()
+        assert settings.crop_px
+        assert division.processes == 1
+        pictures = division.batch // division.parts
+        return replayed(self._bare_model.backbone, pictures, settings.crop_px, settings.precision)
 
     def _take_steps(self) -> None:
         logging.getLogger("sartorius").info("Starting training from iteration %d", self.start_iter)
