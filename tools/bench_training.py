@@ -29,6 +29,7 @@ LIKE_PLAIN = {
     "mask_loss": "bce",
     "box_loss": "smooth_l1",
     "precision": "float32",
+    "cuda_graphs": False,
     "accumulation": 1,
     "data_workers": 0,
     "average_decay": 0.0,
@@ -73,6 +74,10 @@ def our_engine(
     cfg.freeze()
     trainer = CellTrainer(cfg, settings, TrainingData(images, [], {}))
     started(trainer.model, settings, weights)
+    replay = trainer._backbone_replayed()  # nothing without `cuda_graphs`
+    replay.__enter__()
+    trainer.replay = replay  # which ends with the process, and not when nobody holds it any more
+    assert ("forward" in vars(trainer.model.backbone)) == settings.cuda_graphs
     trainer._trainer.feed(trainer._pictures())
     return stepping(trainer._trainer)
 

@@ -36,12 +36,14 @@ def section_on(options: argparse.Namespace, device: str) -> list[str]:
     settings, ids = made_of(options)
     settings = settings.model_copy(update={"data_workers": options.workers})
     bfloat16 = settings.model_copy(update={"precision": "bfloat16"})
+    replayed = bfloat16.model_copy(update={"cuda_graphs": True})
     data = options.data, ids, options.weights, device
     steps = dict(enumerate((PREFETCHED * options.workers + 2, options.steps)))
     made = {
         PLAIN: (plain_blocks, settings),
         "sartorius, float32": (our_blocks, settings),
         "sartorius, bfloat16": (our_blocks, bfloat16),
+        "sartorius, bfloat16, `cuda_graphs`": (our_blocks, replayed),
     }
     engines = {
         name: EngineProcess(make, steps, own, *data, threads=THREADS, device=device)

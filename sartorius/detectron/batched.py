@@ -49,14 +49,7 @@ def top_proposals(
     Raises FloatingPointError if a number is not finite.
     Source: `detectron2.modeling.proposal_generator.proposal_utils.find_top_rpn_proposals`.
     """
-    found = []
-    for own, logit, delta in zip(anchors, logits, deltas, strict=True):
-        score, place = logit.topk(min(rules.before_nms, logit.shape[1]), dim=1)
-        chosen = delta.gather(1, place[..., None].expand(-1, -1, 4)).flatten(0, 1)
-        box = transform.apply_deltas(chosen, own.tensor[place].flatten(0, 1))
-        found.append((score.float(), box.unflatten(0, place.shape)))
-    scores, boxes = (torch.cat(column, dim=1) for column in zip(*found, strict=True))
-    level = torch.cat([torch.full((len(s[0]),), float(n)) for n, (s, _) in enumerate(found)]).to(boxes.device)
+    scores, boxes, level = _best_of_levels(anchors, logits, deltas, transform, rules.before_nms)
     finite = boxes.isfinite().all() & scores.isfinite().all()
     ends = torch.tensor([[(w, h, w, h)] for h, w in sizes_hw], dtype=boxes.dtype).to(boxes.device)
     boxes = torch.minimum(boxes.clamp(min=0), ends)
@@ -70,13 +63,42 @@ def top_proposals(
     apart = apart.where(there[..., None], apart.new_tensor(_ELSEWHERE))
     proposals = []
     for number, count in enumerate(counts):
-        kept = nms(apart[number], scores[number], rules.nms_iou)
-        kept = kept[: len(kept) - (count < scores.shape[1])][: rules.after_nms]
+        kept = _left_by_nms(apart[number], scores[number], count, rules)
         own = Instances(sizes_hw[number])
         own.proposal_boxes = Boxes(boxes[number, kept])
         own.objectness_logits = scores[number, kept]
         proposals.append(own)
     return proposals
+
+
+def _best_of_levels(
+    anchors: Sequence[Boxes],
+    logits: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    transform: Box2BoxTransform,
+    most: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The proposals that score highest, so many of each level: scores (pictures, K), boxes (pictures, K, 4), levels (K,)."""
+    found = []
+    for own, logit, delta in zip(anchors, logits, deltas, strict=True):
+        score, place = logit.topk(min(most, logit.shape[1]), dim=1)
+        chosen = delta.gather(1, place[..., None].expand(-1, -1, 4)).flatten(0, 1)
+        box = transform.apply_deltas(chosen, own.tensor[place].flatten(0, 1))
+        found.append((score.float(), box.unflatten(0, place.shape)))
+    scores, boxes = (torch.cat(column, dim=1) for column in zip(*found, strict=True))
+    level = torch.cat([torch.full((len(s[0]),), float(n)) for n, (s, _) in enumerate(found)])
+    return scores, boxes, level.to(boxes.device)
+
+
+def _left_by_nms(boxes: Tensor, scores: Tensor, count: int, rules: ProposalRules) -> Tensor:
+    """Numbers of the proposals of a picture by falling score.
+
+    boxes: (K, 4), all but `count` of which lie on one place with scores of minus infinity: these are not kept.
+    """
+    kept, gone = nms(boxes, scores, rules.nms_iou), len(scores) - count
+    if rules.nms_iou < 1:
+        gone = min(gone, 1)  # of those on one place NMS has left the first
+    return kept[: len(kept) - gone][: rules.after_nms]
 
 
 def labelled_anchors(
@@ -135,26 +157,12 @@ def drawn_proposals(
     Returns for each picture `proposal_boxes`, `gt_classes`, `gt_boxes` and, if it has cells, `gt_masks`.
     Source: `detectron2.modeling.roi_heads.ROIHeads.label_and_sample_proposals`.
     """
-    of_picture = [
-        torch.cat([own.proposal_boxes.tensor, cells.gt_boxes.tensor])
-        for own, cells in zip(proposals, targets, strict=True)
-    ]
-    boxes = pad_sequence(of_picture, batch_first=True)
+    boxes, real = _with_cells(proposals, targets)
     cells = _padded([own.gt_boxes.tensor for own in targets])
     kinds = _padded([own.gt_classes for own in targets])
-    lengths = torch.tensor([len(own) for own in of_picture]).to(boxes.device)
-    real = torch.arange(boxes.shape[1], device=boxes.device) < lengths[:, None]
     iou, cell = pairwise_iou(cells, boxes).max(dim=1)
     own, other = real & (iou >= rules.cell_from), real & (iou < rules.cell_from)
-    draw = pad_sequence(list(keys), batch_first=True, padding_value=_LAST)
-    width = boxes.shape[1]
-    first = draw.where(own, _LAST).topk(min(rules.most_cells, width), largest=False).indices
-    rest = draw.where(other, _LAST).topk(min(rules.most, width), largest=False).indices
-    own_count = own.sum(dim=1).clamp(max=rules.most_cells)
-    other_count = torch.minimum(other.sum(dim=1), rules.most - own_count)
-    counts = torch.stack([own_count, other_count], dim=1).tolist()
-    rows = torch.cat([part for n, (a, b) in enumerate(counts) for part in (first[n, :a], rest[n, :b])])
-    sizes = [a + b for a, b in counts]
+    rows, cell_counts, sizes = _drawn_rows(own, other, keys, rules)
     picture = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(boxes.device)
     chosen = cell[picture, rows]
     classes = kinds[picture, chosen].where(own[picture, rows], rules.background)
@@ -168,7 +176,36 @@ def drawn_proposals(
         if len(target):
             sampled.gt_masks = target.gt_masks[number]
         drawn.append(sampled)
-    return drawn, [a for a, _ in counts]
+    return drawn, cell_counts
+
+
+def _with_cells(proposals: Sequence[Instances], targets: Sequence[Instances]) -> tuple[Tensor, Tensor]:
+    """(pictures, most, 4) boxes of proposals and then cells, filled up with zeros; (pictures, most) which are no filling."""
+    of_picture = [
+        torch.cat([own.proposal_boxes.tensor, cells.gt_boxes.tensor])
+        for own, cells in zip(proposals, targets, strict=True)
+    ]
+    boxes = pad_sequence(of_picture, batch_first=True)
+    lengths = torch.tensor([len(own) for own in of_picture]).to(boxes.device)
+    return boxes, torch.arange(boxes.shape[1], device=boxes.device) < lengths[:, None]
+
+
+def _drawn_rows(
+    own: Tensor, other: Tensor, keys: Sequence[Tensor], rules: SamplingRules
+) -> tuple[Tensor, list[int], list[int]]:
+    """Columns of what is drawn, picture after picture and cells first; how many are cells, and how many in all, of each.
+
+    own, other: (pictures, boxes) bool, those of cells and those of none. keys: of each picture; the smallest are drawn.
+    """
+    draw = pad_sequence(list(keys), batch_first=True, padding_value=_LAST)
+    width = draw.shape[1]
+    first = draw.where(own, _LAST).topk(min(rules.most_cells, width), largest=False).indices
+    rest = draw.where(other, _LAST).topk(min(rules.most, width), largest=False).indices
+    own_count = own.sum(dim=1).clamp(max=rules.most_cells)
+    other_count = torch.minimum(other.sum(dim=1), rules.most - own_count)
+    counts = torch.stack([own_count, other_count], dim=1).tolist()
+    rows = torch.cat([part for n, (a, b) in enumerate(counts) for part in (first[n, :a], rest[n, :b])])
+    return rows, [a for a, _ in counts], [a + b for a, b in counts]
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 from detectron2.modeling import Backbone
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.precision import recording_in
 from sartorius.detectron.processes import Machines
 from sartorius.errors import UserError
+
+_say = logging.getLogger("sartorius")
 
 
 def require_recordable(settings: ModelSettings, machines: Machines) -> None:
@@ -48,9 +50,9 @@ def replayed(backbone: Backbone, pictures: int, crop_px: int, precision: str) ->
     device = next(backbone.parameters()).device
     side = -(-crop_px // backbone.size_divisibility) * backbone.size_divisibility
     sample = torch.zeros(pictures, 3, side, side, device=device)
-    with recording_in(precision, device):
+    with recording_in(precision, device), _buffers_kept(backbone):
         forward = ReplayedForward(backbone, sample.contiguous(memory_format=torch.channels_last))
-    logging.getLogger("sartorius").info("recorded the backbone's kernels for %s", tuple(sample.shape))
+    _say.info("recorded the backbone's kernels for %s", tuple(sample.shape))
     backbone.forward = forward  # no module, so that state dicts stay as they are
     try:
         yield
@@ -58,8 +60,21 @@ def replayed(backbone: Backbone, pictures: int, crop_px: int, precision: str) ->
         del backbone.forward
 
 
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """After the context the buffers, such as a batch norm's statistics, are what they were before."""
+    before = [buffer.clone() for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(module.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+
 class ReplayedForward:
     """A backbone's forward: replayed in training on pictures of the sample's shape, the module's own otherwise.
+
+    The first pictures of another shape in training are told of in the log: nothing is gained with them.
 
     sample: (N, 3, H, W), the memory that pictures are copied to; nothing else may use it. The features lie in the
     recording's memory and are overwritten by the next replay: backward has to come before the next forward.
@@ -80,12 +95,26 @@ class ReplayedForward:
         self._backbone = backbone
         self._trained = list(trained.values())
         self._shape = sample.shape
+        self._told = False
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
         """The features of (N, 3, H, W)."""
-        if not self._backbone.training or x.shape != self._shape:
+        if not self._backbone.training:
+            return self._plain(x)
+        if x.shape != self._shape:
+            self._tell_of(x.shape)
             return self._plain(x)
         return self._replay(x, *_CopiedGradients.apply(*self._trained))
+
+    def _tell_of(self, shape: torch.Size) -> None:
+        if not self._told:
+            _say.warning(
+                "cuda_graphs: pictures of shape %s are computed without the recording, which is of %s; a crop_px that "
+                "every image fills makes them the same",
+                tuple(shape),
+                tuple(self._shape),
+            )
+        self._told = True
 
 
 class _CopiedGradients(torch.autograd.Function):

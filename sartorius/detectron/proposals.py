@@ -17,7 +17,9 @@ from sartorius.detectron import batched
 from sartorius.detectron.anchor_matching import match_anchors
 from sartorius.detectron.batched import ProposalRules, drawn_labels, labelled_anchors, top_proposals
 from sartorius.detectron.convolution import QuickConv2d
+from sartorius.detectron.roi_align import HALF
 from sartorius.detectron.sampling import PictureSeeds
+from sartorius.errors import UserError
 
 
 class CellRPN(RPN):
@@ -51,6 +53,25 @@ class CellRPN(RPN):
                 proposals = self.predict_proposals(anchors, flat, boxes, images.image_sizes)
         labels, cells = self.label_and_sample_anchors(anchors, gt_instances)
         return proposals, self._sampled_losses(levels, anchors, torch.stack(labels), torch.stack(cells))
+
+    def predict_proposals(
+        self,
+        anchors: list[Boxes],
+        logits: list[Tensor],
+        deltas: list[Tensor],
+        sizes_hw: list[tuple[int, int]],
+    ) -> list[Instances]:
+        """`RPN.predict_proposals`, which in inference leaves out boxes that are no numbers without a word.
+
+        Raises UserError in inference if numbers did not fit into float16 or bfloat16.
+        """
+        halves = not self.training and logits[0].dtype in HALF
+        if halves and not torch.stack([level.isfinite().all() for level in logits]).all():
+            raise UserError(
+                f"the network's numbers leave the range of {logits[0].dtype}: set `gpu_precision: float32` in the "
+                "model's settings"
+            )
+        return super().predict_proposals(anchors, logits, deltas, sizes_hw)
 
     def _sampled_losses(
         self, levels: list[Tensor], anchors: list[Boxes], labels: Tensor, cells: Tensor

@@ -33,9 +33,8 @@ class QuickROIAlign(ROIAlign):
 
         features: (B, C, H, W). rois: (N, 5), the number of the picture and the box as x0, y0, x1, y1.
         """
-        if (
-            features.dtype in HALF
-        ):  # to which detectron2 would round the boxes: in bfloat16 300 px by up to 1 px
+        if features.dtype in HALF:
+            # detectron2 would round the boxes to it: in bfloat16 300 px by up to 1 px
             return super().forward(features.float(), rois).to(features.dtype)
         if not self._is_quicker(features, rois):
             return super().forward(features, rois)

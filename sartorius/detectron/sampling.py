@@ -64,7 +64,9 @@ class CellHeads:
         self, proposals: list[Instances], targets: list[Instances]
     ) -> list[Instances]:
         """Proposals that train the heads, each picture's drawn by its own seed."""
-        if not batched.is_quicker(proposals[0].proposal_boxes.device):
+        self._cell_counts = None
+        usual = self.proposal_append_gt and self.proposal_matcher.labels == [0, 1]
+        if not usual or not batched.is_quicker(proposals[0].proposal_boxes.device):
             return super().label_and_sample_proposals(proposals, targets)
         return self._sample_together(proposals, targets)
 

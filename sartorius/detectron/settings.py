@@ -61,7 +61,8 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     """The detectron2 configuration of a model: architecture, solver and inference; frozen.
 
     device: "cpu", "cuda" or "cuda:1".
-    Raises UserError when `settings.detectron` has a key that detectron2 does not know, or that nothing reads here.
+    Raises UserError when `settings.detectron` has a key that detectron2 does not know, or that nothing reads here or
+    beside `clip_gradient_norm`.
     """
     cfg = get_cfg()
     add_backbone_keys(cfg)
@@ -156,6 +157,11 @@ def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
     falls = {int(fraction * settings.iterations) for fraction in settings.step_fractions}
     solver.STEPS = tuple(sorted(falls - {0}))  # in a run of a few iterations some coincide
     if settings.clip_gradient_norm is not None:
+        for key in settings.detectron:
+            if key.startswith("SOLVER.CLIP_GRADIENTS."):
+                raise UserError(
+                    f"detectron: {key} has no effect beside clip_gradient_norm; set one of the two"
+                )
         solver.LARGEST_GRADIENT_NORM = settings.clip_gradient_norm
     cfg.MODEL.RPN.BATCH_SIZE_PER_IMAGE = settings.rpn_batch
     cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = settings.roi_batch

@@ -93,6 +93,8 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
     require_device(device)
     if settings.precision == "bfloat16":
         require_bfloat16(torch.device(device))
+    if machines.gpus and settings.gpu_precision == "bfloat16":  # of validation
+        require_bfloat16(torch.device(device), "gpu_precision")
     if settings.cpu_convolutions == "int8":
         byte_layers(build_model(detectron_config(settings, "cpu")))
 

@@ -20,7 +20,9 @@ class Judge:
     """Scores a model and remembers, in the run folder's `best.json`, which score was best."""
 
     def __init__(self, settings: ModelSettings, data: TrainingData, folder: Path) -> None:
-        self._settings = settings
+        self._settings = settings.model_copy(
+            update={"gpu_precision": "float32"}
+        )  # no number that is trained overflows
         self._data = data
         self._record = folder / "best.json"
 

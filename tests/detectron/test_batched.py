@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -45,21 +43,23 @@ def test_ious_are_detectron2s_also_without_area_and_for_several_pictures() -> No
     assert pairwise_iou(ours[:0], theirs).shape == (0, 7)
 
 
-@pytest.mark.parametrize(("after", "spread"), [(1000, 0.5), (12, 0.5), (1000, 4.0)])
-def test_the_best_proposals_are_detectron2s(after: int, spread: float) -> None:
+@pytest.mark.parametrize(
+    ("after", "spread", "nms_iou"), [(1000, 0.5, 0.7), (12, 0.5, 0.7), (1000, 4.0, 0.7), (1000, 4.0, 1.0)]
+)
+def test_the_best_proposals_are_detectron2s(after: int, spread: float, nms_iou: float) -> None:
     anchors = [Boxes(random_boxes(count, count)) for count in (400, 100, 30)]
     torch.manual_seed(0)
     logits = [torch.randn(3, len(level)) for level in anchors]
     deltas = [torch.randn(3, len(level), 4) * spread for level in anchors]
     sizes = [(50, 60), (64, 64), (30, 40)]  # many boxes lie outside of the smallest
     found = top_proposals(
-        anchors, logits, deltas, sizes, TRANSFORM, ProposalRules(200, after, nms_iou=0.7, min_side_px=0.0)
+        anchors, logits, deltas, sizes, TRANSFORM, ProposalRules(200, after, nms_iou, min_side_px=0.0)
     )
     decoded = [
         TRANSFORM.apply_deltas(delta.flatten(0, 1), level.tensor.repeat(3, 1)).view(3, -1, 4)
         for delta, level in zip(deltas, anchors, strict=True)
     ]
-    expected = find_top_rpn_proposals(decoded, logits, sizes, 0.7, 200, after, 0.0, training=True)
+    expected = find_top_rpn_proposals(decoded, logits, sizes, nms_iou, 200, after, 0.0, training=True)
     for own, other in zip(found, expected, strict=True):
         assert own.image_size == other.image_size
         torch.testing.assert_close(own.objectness_logits, other.objectness_logits)
@@ -144,9 +144,8 @@ def test_without_a_cell_in_any_picture_only_background_is_drawn() -> None:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batched, "is_quicker", lambda device: True)
-    return
 
 
 @pytest.mark.parametrize("changes", [{}, {"cascade": True}], ids=["mask_rcnn", "cascade"])
@@ -200,3 +199,31 @@ def test_a_picture_is_drawn_the_same_in_any_batch() -> None:
     apart = [losses_of([one]) for one in pictures]
     for name, loss in losses_of(pictures).items():
         assert loss == pytest.approx((apart[0][name] + apart[1][name]) / 2, rel=1e-4), name
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"MODEL.ROI_HEADS.PROPOSAL_APPEND_GT": False},
+        {"MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.3, 0.5], "MODEL.ROI_HEADS.IOU_LABELS": [0, -1, 1]},
+    ],
+    ids=["no cells as proposals", "proposals that are neither"],
+)
+def test_settings_of_detectron2_that_are_not_drawn_at_once_are_obeyed_one_by_one(
+    override: dict[str, object],
+) -> None:
+    settings = TINY.model_copy(update={"detectron": TINY.detectron | override})
+    heads = build_model(detectron_config(settings, "cpu")).train().roi_heads
+    cells = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    near, far = (
+        torch.tensor([[0.0, 0.0, 10.0, 4.0]]),
+        random_boxes(3, 5, reach=5) + 45,
+    )  # near has an IoU of 0.4
+    proposed, target = picture(torch.cat([near, far]), cells, [2])
+    proposed.objectness_logits = torch.zeros(4)
+    with EventStorage():
+        (drawn,) = heads.label_and_sample_proposals([proposed], [target])
+    boxes = drawn.proposal_boxes.tensor.tolist()
+    assert (cells[0].tolist() in boxes) == ("MODEL.ROI_HEADS.IOU_LABELS" in override)
+    assert (near[0].tolist() in boxes) == ("MODEL.ROI_HEADS.IOU_LABELS" not in override)

@@ -136,6 +136,34 @@ def test_only_training_on_pictures_of_the_recorded_shape_is_replayed(
     assert recordings.replays == 2, "after the context the backbone computes by itself"
 
 
+def test_pictures_that_go_around_the_recording_are_told_of_once(
+    model: nn.Module, recordings: Recordings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with replayed(model.backbone, pictures=1, crop_px=64, precision="float32"):
+        model.backbone(torch.randn(1, 3, 64, 64))
+        model.eval()
+        model.backbone(torch.randn(1, 3, 64, 32))
+        assert not [one for one in caplog.records if one.levelname == "WARNING"]
+        model.train()
+        for _ in range(2):
+            model.backbone(torch.randn(1, 3, 64, 32))
+    (told,) = (one.getMessage() for one in caplog.records if one.levelname == "WARNING")
+    assert "(1, 3, 64, 32)" in told
+    assert "(1, 3, 64, 64)" in told
+
+
+def test_a_recording_leaves_the_statistics_of_batch_norms_as_they_were(recordings: Recordings) -> None:
+    settings = TINY.model_copy(update={"detectron": {"MODEL.RESNETS.NORM": "BN"}})
+    model = build_model(detectron_config(settings, "cpu")).train()
+    before = {name: buffer.clone() for name, buffer in model.backbone.named_buffers()}
+    assert any(name.endswith("running_mean") for name in before)
+    with replayed(model.backbone, pictures=2, crop_px=64, precision="float32"):
+        after = dict(model.backbone.named_buffers())
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+        model.backbone(torch.randn(2, 3, 64, 64))
+        assert not all(torch.equal(after[name], value) for name, value in before.items())
+
+
 def test_a_recording_is_no_part_of_the_model(model: nn.Module, recordings: Recordings) -> None:
     before, modules = list(model.state_dict()), list(model.modules())
     with replayed(model.backbone, pictures=1, crop_px=64, precision="float32"):

@@ -6,6 +6,7 @@ from sartorius.config import ModelSettings
 from sartorius.detectron.clipping import clip_each
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.trainer import CellTrainer
+from sartorius.errors import UserError
 
 
 def rates(settings: ModelSettings) -> list[float]:
@@ -60,3 +61,12 @@ def test_each_gradient_is_clipped_by_its_own_norm_as_torch_clips_one() -> None:
     alone.grad = torch.tensor([30.0, 40.0])
     nn.utils.clip_grad_norm_(alone, 2.0)
     assert torch.equal(alone.grad, long.grad)
+
+
+def test_gradients_are_clipped_in_one_way_only() -> None:
+    own = {"SOLVER.CLIP_GRADIENTS.ENABLED": True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "full_model"}
+    detectron_config(ModelSettings(detectron=own), "cpu")
+    with pytest.raises(
+        UserError, match=r"SOLVER\.CLIP_GRADIENTS\.ENABLED has no effect beside clip_gradient_norm"
+    ):
+        detectron_config(ModelSettings(detectron=own, clip_gradient_norm=1.0), "cpu")

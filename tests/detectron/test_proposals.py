@@ -8,6 +8,7 @@ from tiny_models import TINY
 
 from sartorius.detectron.proposals import CellRPN
 from sartorius.detectron.settings import detectron_config
+from sartorius.errors import UserError
 
 CELLS = ([[8, 10, 24, 26], [40, 30, 52, 44], [0, 0, 9, 12]], [[50, 48, 64, 64]])
 
@@ -56,3 +57,16 @@ def test_losses_and_gradients_are_those_of_detectron2_s_own_pass_over_every_pixe
     for own, theirs in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-5)
     assert all(gradient.abs().sum() > 0 for gradient in gradients[:6])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32])
+def test_numbers_that_float16_cannot_hold_are_told_and_not_left_out(kind: torch.dtype) -> None:
+    network = proposal_network("smooth_l1").eval()
+    anchors = [Boxes(torch.tensor([[0.0, 0.0, 9.0, 9.0], [8.0, 8.0, 20.0, 20.0]]))]
+    logits = torch.tensor([[1.0, 70_000.0]]).to(kind)  # infinite in float16
+    arguments = anchors, [logits], [torch.zeros(1, 2, 4)], [(64, 64)]
+    if kind == torch.float32:
+        assert len(network.predict_proposals(*arguments)[0]) == 2
+        return
+    with pytest.raises(UserError, match=r"leave the range of torch\.float16: set `gpu_precision: float32`"):
+        network.predict_proposals(*arguments)

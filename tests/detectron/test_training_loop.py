@@ -16,7 +16,7 @@ from tiny_models import TINY, write_tiny_data
 from sartorius.config import ModelSettings
 from sartorius.detectron import precision as precision_module
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.trainer import train
+from sartorius.detectron.trainer import require_possible, train
 from sartorius.detectron.training_data import TrainingData, read_training_data
 from sartorius.errors import UserError
 
@@ -198,6 +198,16 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     with pytest.raises(UserError, match="bfloat16 on cpu needs a CPU with AVX512 or AMX"):
         train(settings(precision="bfloat16"), data, tmp_path, "random", Machines())
+
+
+def test_a_gpu_without_bfloat16_refuses_to_validate_in_it_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sartorius.detectron.trainer.require_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(UserError, match="set `gpu_precision: float32`"):
+        require_possible(settings(gpu_precision="bfloat16"), "random", Machines(gpus=1))
+    require_possible(settings(gpu_precision="bfloat16"), "random", Machines())
 
 
 def test_bfloat16_trains_with_nearly_the_same_losses(
