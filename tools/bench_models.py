@@ -224,9 +224,17 @@ def run_benchmark(
     if options.write:
         command = f"python {' '.join(sys.argv)}"
         if options.device == "cpu":
-            write_benchmark(name, title, command, "one thread each, CPU seconds.", lines)
+            how = f"{processor_name()}, one thread each, CPU seconds."
+            write_benchmark(name, title, command, how, lines)
         else:
             write_gpu_benchmark(f"{name}-gpu", f"{title} on a GPU", command, gpu_name(), lines)
+
+
+def processor_name() -> str:
+    """What torch computes with on this processor, for example AVX512."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def gpu_name() -> str:

@@ -28,7 +28,7 @@ class InferenceSettings(FrozenSettings):
     cpu_convolutions: Literal["float32", "int8"] = Field(
         "float32",
         description="Numbers that the convolutions of backbone, pyramid and proposal network compute with on a CPU. int8 "
-        "saves about a quarter of the time, changes results by rounding, and needs weights of "
+        "saves a quarter of the time, two fifths where the processor has 8-bit dot products, changes results by rounding, and needs weights of "
         "`sartorius export --calibrate`. GPUs take `gpu_precision`.",
     )
     gpu_precision: Literal["float32", "float16", "bfloat16"] = Field(
