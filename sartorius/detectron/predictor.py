@@ -5,14 +5,13 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from sartorius import views
 from sartorius.cells import Cells
@@ -24,6 +23,7 @@ from sartorius.detectron.joining import join_for_inference
 from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.precision import GPU_DTYPES, predicting_in, require_bfloat16
 from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.transfer import Output, fetched, one_plane
 from sartorius.detectron.weights import load_trained, read_ranges
 from sartorius.errors import UserError
 from sartorius.soft_masks import binarised
@@ -35,20 +35,6 @@ MASK_THRESHOLD = 0.5
 
 #: Boxes in pixels of the image with the class of each.
 Given = tuple[NDArray[np.float32], torch.Tensor]
-
-
-class Output(NamedTuple):
-    """What the network says about one view of (height, width) `network_hw`, on the CPU.
-
-    boxes_xyxy: (N, 4) float32 in pixels of the view. scores: (N,) float32, 1 for boxes that were given. classes: (N,).
-    masks: (N, S, S) probabilities on the boxes' grids: uint8, times 255, of what was found; float32 on given boxes.
-    """
-
-    boxes_xyxy: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    classes: NDArray[np.int64]
-    masks: NDArray[np.uint8] | NDArray[np.float32]
-    network_hw: tuple[int, int]
 
 
 class Predictor:
@@ -160,7 +146,7 @@ class Predictor:
         """The network run once on views of one size, the image's side times `side`."""
         scale = self.settings.input_scale * side
         pixels = [views.forward(image, view, scale) for view in seen]
-        inputs = [{"image": _one_plane(picture)} for picture in pixels]
+        inputs = [{"image": one_plane(picture)} for picture in pixels]
         boxes = None if given is None else [self._instances(image, view, scale, given) for view in seen]
         device = next(self._model.parameters()).device
         training = self._model.training
@@ -169,7 +155,7 @@ class Predictor:
             with torch.inference_mode():
                 with predicting_in(self.settings.gpu_precision, device):
                     found = self._model.inference(inputs, boxes, do_postprocess=False)
-                return _fetched(found, as_bytes=given is None)
+                return fetched(found, as_bytes=given is None)
         finally:
             self._model.train(training)
 
@@ -194,32 +180,6 @@ def _batches(seen: Sequence[ViewSettings], views_at_once: int) -> list[Sequence[
     return [
         group[at : at + views_at_once] for group in of_scale for at in range(0, len(group), views_at_once)
     ]
-
-
-def _one_plane(pixels: NDArray[np.uint8]) -> Tensor:
-    """(1, H, W) uint8, which the network spreads over its three planes where it computes."""
-    return torch.from_numpy(np.ascontiguousarray(pixels))[None]
-
-
-def _fetched(found: Sequence[Instances], as_bytes: bool) -> list[Output]:
-    """The network's answers on the CPU: everything is sent off before any of it is waited for."""
-    sent = [_sent(one, as_bytes) for one in found]
-    if any(one.pred_masks.is_cuda for one in found):
-        torch.cuda.synchronize(found[0].pred_masks.device)
-    return [
-        Output(*(column.numpy() for column in columns), one.image_size)
-        for one, columns in zip(found, sent, strict=True)
-    ]
-
-
-def _sent(found: Instances, as_bytes: bool) -> list[Tensor]:
-    """Boxes, scores, classes and masks on their way to the CPU, see `Output`; they may only be read after the device is done."""
-    boxes, masks = found.pred_boxes.tensor, found.pred_masks[:, 0].float()
-    scores = found.scores if found.has("scores") else boxes.new_ones(len(boxes))
-    if as_bytes:
-        masks = (masks * 255).round_().to(torch.uint8)
-    columns = boxes.float(), scores.float(), found.pred_classes, masks
-    return [column.to("cpu", non_blocking=True) for column in columns]
 
 
 def load_predictor(model_settings: Path, weights: Path, device: str) -> Predictor:

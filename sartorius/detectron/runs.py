@@ -10,7 +10,7 @@ from sartorius.data.competition import truth_csv
 from sartorius.data.leakage import Picture, pixel_hash, read_trained_on, refuse_leaks, write_trained_on
 from sartorius.detectron.memorising import memorising_data, memorising_settings
 from sartorius.detectron.processes import Machines, is_first_process
-from sartorius.detectron.trainer import RANDOM, require_possible
+from sartorius.detectron.requirements import RANDOM, require_possible
 from sartorius.detectron.training_data import TrainingData, pixels_by_id, read_training_data
 from sartorius.experiment import (
     continue_provenance,

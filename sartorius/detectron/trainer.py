@@ -22,14 +22,12 @@ from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of
 from sartorius.detectron.calibration import ranges_on
 from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
-from sartorius.detectron.graphs import replayed, require_recordable
-from sartorius.detectron.initial_weights import load_initial, require_weights_file
-from sartorius.detectron.int8 import byte_layers
+from sartorius.detectron.graphs import replayed
+from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.logs import logging_into
-from sartorius.detectron.precision import require_bfloat16
-from sartorius.detectron.predictor import require_device
 from sartorius.detectron.processes import Machines, bare_model, is_first_process, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
+from sartorius.detectron.requirements import RANDOM, require_possible
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stepping import Stepper
 from sartorius.detectron.stream import Division, PartSampler, Pictures, on_device
@@ -37,9 +35,6 @@ from sartorius.detectron.training_data import TrainingData, type_repeats
 from sartorius.detectron.validation import Judge
 from sartorius.detectron.weights import BEST, LAST_AVERAGE, CellCheckpointer, export
 from sartorius.errors import UserError
-
-#: Given in place of initial weights to start from nothing.
-RANDOM = "random"
 
 
 def train(
@@ -74,39 +69,6 @@ def train(
         int8 = settings.cpu_convolutions == "int8"
         export(folder, weights, "float32", partial(ranges_on, pixels, settings) if int8 else None)
     return weights
-
-
-def require_possible(settings: ModelSettings, initial_weights: Path | str | None, machines: Machines) -> None:
-    """Raise UserError now, before images are read, for what would end the run later, perhaps after hours."""
-    if settings.iterations // settings.checkpoint_period < settings.swa_checkpoints:
-        raise UserError(
-            f"swa_checkpoints asks for the mean of {settings.swa_checkpoints} checkpoints; {settings.iterations} "
-            f"iterations leave {settings.iterations // settings.checkpoint_period}: lower swa_checkpoints or checkpoint_period"
-        )
-    Division(settings.batch_size, settings.accumulation, machines.processes)  # raises if it cannot be divided
-    if initial_weights == RANDOM:
-        _require_trainable_norm(settings)
-    elif initial_weights is not None:
-        require_weights_file(Path(initial_weights))
-    require_recordable(settings, machines)
-    device = "cuda" if machines.gpus else "cpu"
-    require_device(device)
-    if settings.precision == "bfloat16":
-        require_bfloat16(torch.device(device))
-    if machines.gpus and settings.gpu_precision == "bfloat16":  # of validation
-        require_bfloat16(torch.device(device), "gpu_precision")
-    if settings.cpu_convolutions == "int8":
-        byte_layers(build_model(detectron_config(settings, "cpu")))
-
-
-def _require_trainable_norm(settings: ModelSettings) -> None:
-    """Frozen batch norm on random weights diverges within a few steps (tried)."""
-    norm = detectron_config(settings, "cpu").MODEL.RESNETS.NORM
-    if norm == "FrozenBN" or settings.freeze_stages > 0:
-        raise UserError(
-            "--weights random needs layers that train: set `freeze_stages: 0` and "
-            f"`detectron: {{MODEL.RESNETS.NORM: GN}}`, got freeze_stages {settings.freeze_stages} and norm {norm}"
-        )
 
 
 def _train_on_one(

@@ -17,9 +17,10 @@ from sartorius.detectron.graphs import replayed, require_recordable
 from sartorius.detectron.packing import packed, unpacked
 from sartorius.detectron.precision import computing_in, require_bfloat16
 from sartorius.detectron.processes import Machines
+from sartorius.detectron.requirements import RANDOM
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stream import Pictures, Place
-from sartorius.detectron.trainer import RANDOM, CellTrainer, train
+from sartorius.detectron.trainer import CellTrainer, train
 from sartorius.detectron.training_data import TrainingData, read_training_data
 from sartorius.errors import UserError
 

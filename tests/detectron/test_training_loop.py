@@ -7,17 +7,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from tiny_models import TINY, write_tiny_data
+from torch import nn
 
+from sartorius.cells import Cells, no_cells
 from sartorius.config import ModelSettings
+from sartorius.config.ensemble import ViewSettings
 from sartorius.detectron import precision as precision_module
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.trainer import require_possible, train
+from sartorius.detectron.trainer import train
 from sartorius.detectron.training_data import TrainingData, read_training_data
+from sartorius.detectron.validation import Judge
 from sartorius.errors import UserError
 
 #: Plain SGD; flips, crops and scales stay on, so that pictures are random.
@@ -200,21 +205,30 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(
         train(settings(precision="bfloat16"), data, tmp_path, "random", Machines())
 
 
-def test_a_gpu_without_bfloat16_refuses_to_validate_in_it_before_training(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_validation_computes_in_float32_whatever_predictions_do(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sartorius.detectron.trainer.require_device", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(UserError, match="set `gpu_precision: float32`"):
-        require_possible(settings(gpu_precision="bfloat16"), "random", Machines(gpus=1))
-    require_possible(settings(gpu_precision="bfloat16"), "random", Machines())
+    seen: list[str] = []
+
+    class Blind:
+        def __init__(self, model: nn.Module, settings: ModelSettings) -> None:
+            seen.append(settings.gpu_precision)
+
+        def __call__(self, pixels: np.ndarray, image_id: str, view: ViewSettings) -> Cells:
+            return no_cells(image_id, pixels.shape)
+
+    monkeypatch.setattr("sartorius.detectron.validation.Predictor", Blind)
+    looked_at = TrainingData([], data.training, dict(data.training_truth))
+    judge = Judge(settings(gpu_precision="bfloat16"), looked_at, tmp_path)
+    assert judge.scores(nn.Module())["validation/mAP"] == 0
+    assert seen == ["float32"]
 
 
 def test_bfloat16_trains_with_nearly_the_same_losses(
     data: TrainingData, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision_module, "require_bfloat16", lambda device: None)
-    monkeypatch.setattr("sartorius.detectron.trainer.require_bfloat16", lambda device: None)
+    monkeypatch.setattr("sartorius.detectron.requirements.require_bfloat16", lambda device: None)
     train(settings(precision="bfloat16", iterations=1), data, tmp_path, "random", Machines(), seed=SEED)
     found, expected = losses(tmp_path).iloc[0], losses(whole).iloc[0]
     assert found["loss_cls"] == pytest.approx(expected["loss_cls"], rel=0.05)
