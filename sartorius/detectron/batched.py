@@ -17,6 +17,8 @@ from torchvision.ops import nms
 
 #: Larger than every random number: what is not to be drawn comes after all that is.
 _LAST = 2.0
+#: Pairs of a cell and an anchor whose IoU is computed at once, which takes half a gigabyte a few times over.
+_PAIRS_AT_ONCE = 1 << 27
 #: A box outside of every picture.
 _ELSEWHERE = (-9.0, -9.0, -8.0, -8.0)
 
@@ -102,33 +104,56 @@ def _left_by_nms(boxes: Tensor, scores: Tensor, count: int, rules: ProposalRules
 
 
 def labelled_anchors(
-    cells_xyxy: Tensor, anchors_xyxy: Tensor, background_below: float, cell_from: float
+    cells_xyxy: Sequence[Tensor], anchors_xyxy: Tensor, background_below: float, cell_from: float
 ) -> tuple[Tensor, Tensor]:
-    """`anchor_matching.match_anchors` on a GPU: the cell of each anchor, (A,) int64, and its label, (A,) int8."""
-    if not len(cells_xyxy):
-        zeros = torch.zeros(len(anchors_xyxy), dtype=torch.int64, device=anchors_xyxy.device)
-        return zeros, zeros.to(torch.int8)
-    iou = pairwise_iou(cells_xyxy, anchors_xyxy)
-    best, cell = iou.max(dim=0)
-    highest = iou.amax(dim=1, keepdim=True)
-    own = ((iou == highest) & (iou > 0)).any(dim=0) | (best >= cell_from)
-    return cell, own.to(torch.int8) - (~own & (best >= background_below)).to(torch.int8)
+    """`anchor_matching.match_anchors` on a GPU: the number of each anchor's cell in each picture, and its label.
 
-
-def drawn_labels(label: Tensor, keys: Tensor, most: int, most_cells: int) -> Tensor:
-    """The labels of those that are drawn, and -1 for all others.
-
-    label: (A,) int8 of 1, 0 and -1. keys: (A,) random numbers of 0 to 1; the smallest are drawn.
-    most: drawn at the most. most_cells: of these with label 1 at the most; the rest has label 0.
+    cells_xyxy: (N, 4) of each picture. anchors_xyxy: (A, 4), the same for all.
+    Returns (pictures, A) int64 and (pictures, A) int8.
     """
-    cells, others = label == 1, label == 0
-    cell_count = cells.sum().clamp(max=most_cells)
-    found = torch.full_like(label, -1)
+    shape = len(cells_xyxy), len(anchors_xyxy)
+    numbers = torch.zeros(shape, dtype=torch.int64, device=anchors_xyxy.device)
+    labels = torch.zeros(shape, dtype=torch.int8, device=anchors_xyxy.device)
+    for pictures in _of_like_numbers([len(cells) for cells in cells_xyxy], shape[1]):
+        iou = pairwise_iou(_padded([cells_xyxy[number] for number in pictures]), anchors_xyxy)
+        best, cell = iou.max(dim=1)
+        highest = iou.amax(dim=2, keepdim=True)
+        own = ((iou == highest) & (iou > 0)).any(dim=1) | (best >= cell_from)
+        rows = torch.tensor(pictures).to(labels.device)
+        numbers[rows] = cell
+        labels[rows] = own.to(torch.int8) - (~own & (best >= background_below)).to(torch.int8)
+    return numbers, labels
+
+
+def _of_like_numbers(cells: Sequence[int], anchors: int) -> list[list[int]]:
+    """The numbers of pictures in groups that are computed at once: of about as many cells, as memory allows.
+
+    cells: how many each picture has.
+    """
+    groups: list[list[int]] = []
+    for number in sorted(range(len(cells)), key=lambda number: -cells[number]):
+        most = cells[groups[-1][0]] if groups else 0
+        if groups and most * anchors * (len(groups[-1]) + 1) <= _PAIRS_AT_ONCE:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return groups
+
+
+def drawn_labels(labels: Tensor, keys: Tensor, most: int, most_cells: int) -> Tensor:
+    """The labels of those that are drawn in each picture, and -1 for all others.
+
+    labels: (pictures, A) int8 of 1, 0 and -1. keys: (pictures, A) random numbers of 0 to 1; the smallest are drawn.
+    most: drawn of a picture at the most. most_cells: of these with label 1 at the most; the rest has label 0.
+    """
+    cells, others = labels == 1, labels == 0
+    cell_count = cells.sum(dim=1, keepdim=True).clamp(max=most_cells)
+    found = torch.full_like(labels, -1)
     for kind, count, limit in ((1, cell_count, most_cells), (0, most - cell_count, most)):
         possible = cells if kind else others
-        places = keys.where(possible, _LAST).topk(min(limit, len(keys)), largest=False).indices
-        taken = (torch.arange(len(places), device=keys.device) < count) & possible[places]
-        mine = torch.full_like(label, -1).scatter(0, places, torch.where(taken, kind, -1).to(label.dtype))
+        places = keys.where(possible, _LAST).topk(min(limit, keys.shape[1]), dim=1, largest=False).indices
+        taken = (torch.arange(places.shape[1], device=keys.device) < count) & possible.gather(1, places)
+        mine = torch.full_like(labels, -1).scatter(1, places, torch.where(taken, kind, -1).to(labels.dtype))
         found = torch.maximum(found, mine)
     return found
 

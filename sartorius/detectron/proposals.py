@@ -135,24 +135,28 @@ class CellRPN(RPN):
         if self.anchor_boundary_thresh >= 0 or self.anchor_matcher.labels != [0, -1, 1]:
             return super().label_and_sample_anchors(anchors, gt_instances)
         low, high = self.anchor_matcher.thresholds[1:3]
-        labels, boxes = [], []
-        for image in gt_instances:
-            cells = image.gt_boxes.tensor
-            if batched.is_quicker(together.device):
-                matched, label = labelled_anchors(cells, together, low, high)
-                labels.append(self._drawn_labels(label))
-            else:
-                found = match_anchors(cells.numpy(), together.numpy(), low, high)
-                matched, label = map(torch.from_numpy, found)
-                labels.append(self._subsample_labels(label))
-            boxes.append(cells[matched] if len(cells) else torch.zeros_like(together))
+        cells = [image.gt_boxes.tensor for image in gt_instances]
+        if batched.is_quicker(together.device):
+            matched, found = labelled_anchors(cells, together, low, high)
+            labels = list(self._drawn_together(found))
+        else:
+            pairs = [match_anchors(own.numpy(), together.numpy(), low, high) for own in cells]
+            matched = [torch.from_numpy(numbers) for numbers, _ in pairs]
+            labels = [self._subsample_labels(torch.from_numpy(label)) for _, label in pairs]
+        boxes = [
+            own[numbers] if len(own) else torch.zeros_like(together)
+            for own, numbers in zip(cells, matched, strict=True)
+        ]
         return labels, boxes
 
-    def _drawn_labels(self, label: Tensor) -> Tensor:
-        self.seeds.apply_next()
-        keys = torch.rand(label.shape, device=label.device)
+    def _drawn_together(self, labels: Tensor) -> Tensor:
+        """(pictures, A) the labels of the anchors that are drawn, each picture's by its own seed."""
+        keys = torch.empty(labels.shape, device=labels.device)
+        for own in keys:
+            self.seeds.apply_next()
+            own.uniform_()
         most = self.batch_size_per_image
-        return drawn_labels(label, keys, most, int(most * self.positive_fraction))
+        return drawn_labels(labels, keys, most, int(most * self.positive_fraction))
 
     def _subsample_labels(self, label: Tensor) -> Tensor:
         self.seeds.apply_next()

@@ -74,14 +74,20 @@ def test_a_number_that_is_none_ends_the_training() -> None:
         top_proposals(anchors, logits, [deltas], [(64, 64)], TRANSFORM, ProposalRules(9, 9, 0.7, 0.0))
 
 
-@pytest.mark.parametrize("cells", [0, 1, 12])
-def test_anchors_get_the_cell_and_the_label_that_they_get_on_a_cpu(cells: int) -> None:
-    boxes, anchors = random_boxes(cells, 3), random_boxes(500, 4)
-    cell, label = labelled_anchors(boxes, anchors, 0.3, 0.5)
-    expected_cell, expected_label = match_anchors(boxes.numpy(), anchors.numpy(), 0.3, 0.5)
-    assert label.tolist() == expected_label.tolist()
-    touched = pairwise_iou(boxes, anchors).amax(dim=0) > 0 if cells else torch.zeros(500, dtype=torch.bool)
-    assert cell[touched].tolist() == expected_cell[touched.numpy()].tolist()
+@pytest.mark.parametrize("at_once", [1 << 27, 6_000, 1])
+@pytest.mark.parametrize("counts", [[12], [0], [0, 1, 12, 3, 0], [2, 2, 2, 2]], ids=str)
+def test_anchors_get_the_cell_and_the_label_that_they_get_on_a_cpu(
+    counts: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batched, "_PAIRS_AT_ONCE", at_once)
+    pictures, anchors = [random_boxes(count, 3 + count) for count in counts], random_boxes(500, 4)
+    cell, label = labelled_anchors(pictures, anchors, 0.3, 0.5)
+    for number, boxes in enumerate(pictures):
+        expected_cell, expected_label = match_anchors(boxes.numpy(), anchors.numpy(), 0.3, 0.5)
+        assert label[number].tolist() == expected_label.tolist()
+        if len(boxes):
+            touched = pairwise_iou(boxes, anchors).amax(dim=0) > 0
+            assert cell[number, touched].tolist() == expected_cell[touched.numpy()].tolist()
 
 
 @pytest.mark.parametrize(
@@ -94,9 +100,11 @@ def test_as_many_anchors_are_drawn_as_there_are_but_no_more_than_told(
     label = torch.tensor([1] * cells + [0] * others + [-1] * 30, dtype=torch.int8)
     label = label[torch.from_numpy(np.random.default_rng(1).permutation(len(label)))]
     torch.manual_seed(0)
-    drawn, again = (drawn_labels(label, torch.rand(len(label)), most=64, most_cells=16) for _ in range(2))
-    assert (int((drawn == 1).sum()), int((drawn == 0).sum())) == expected
-    assert (drawn == label)[drawn >= 0].all()
+    labels = torch.stack([label, label.flip(0)])  # two pictures
+    for drawn, given in zip(drawn_labels(labels, torch.rand(labels.shape), 64, 16), labels, strict=True):
+        assert (int((drawn == 1).sum()), int((drawn == 0).sum())) == expected
+        assert (drawn == given)[drawn >= 0].all()
+    drawn, again = (drawn_labels(labels, torch.rand(labels.shape), 64, 16) for _ in range(2))
     if expected not in ((0, 20), (0, 0)):
         assert not torch.equal(drawn, again)
 
