@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the competition's folder as downloaded")
     parser.add_argument("--weights", type=Path, required=True, help="weights to start from")
-    parser.add_argument("--model", type=Path, default=ROOT / "configs/models/mask_rcnn_r50_double.yaml")
+    parser.add_argument("--model", type=Path, default=ROOT / "configs/models/mask_rcnn_r50_whole.yaml")
     parser.add_argument("--set", action="append", default=[], help="change a setting: key=value")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--images", type=int, default=64, help="images that pictures are made of")

@@ -83,3 +83,10 @@ def test_a_choice_tells_other_cells_from_the_same(tmp_path):
     assert key == Choice(offer, {"cort": 0.5, "astro": 0.5}).key("a")
     assert key != Choice(offer, {"astro": 0.6, "cort": 0.5}).key("a")
     assert key != Choice(offer, {"astro": 0.5, "cort": 0.5}).key("b")
+
+
+def test_the_page_begins_with_the_small_model_that_ships():
+    project = Path(__file__).resolve().parents[2]
+    if not (project / "models" / "starter" / "model.safetensors").is_file():
+        pytest.skip("models/starter has no weights in this checkout")
+    assert find_offers(project / "configs" / "ensembles")[0].title == "Starter"
