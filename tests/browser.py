@@ -3,7 +3,7 @@
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -62,8 +62,10 @@ def served(ensemble_folder: Path) -> Iterator[Served]:
 class Visit:
     """One visitor's page, opened; what it asks of whom, and what goes wrong in it, is noted."""
 
-    def __init__(self, browser: Any, url: str, **context: Any) -> None:
+    def __init__(self, browser: Any, url: str, script: str = "", **context: Any) -> None:
+        """script: run in the page before its own."""
         self.page = browser.new_context(**context).new_page()
+        self.page.add_init_script(script)
         self.page.set_default_timeout(PATIENCE_MS)
         self.asked: list[str] = []
         self.faults: list[str] = []
@@ -85,12 +87,7 @@ class Visit:
             "document.querySelectorAll('#images label').length > 0 &&"
             " [...document.querySelectorAll('#images label')].every(label => label.innerText.includes('✓'))"
         )
-        begun = "document.querySelector('#stop')?.offsetParent != null"
-        for _ in range(4):  # as a visitor whose click came while a busy machine was redrawing the button
-            self.page.click("#find:not([disabled])")
-            with suppress(playwright.TimeoutError):
-                self.page.wait_for_function(f"({begun}) || ({searched})", timeout=PATIENCE_MS / 4)
-                break
+        self.page.click("#find:not([disabled])")
         self.page.wait_for_function(searched)
         self.page.wait_for_selector("#stop", state="hidden")
         self.page.wait_for_selector("#table [data-testid=cell-0-0]")

@@ -242,6 +242,28 @@ def test_visitors_see_only_their_own_images(searched, browser, server, tmp_path)
     other.close()
 
 
+#: Every message of the server's answers comes late, receipts of questions do not.
+SLOW_ANSWERS = """
+const ask = window.fetch;
+window.fetch = async (...question) => {
+  const response = await ask(...question);
+  if (!response.url.includes('/queue/data')) return response;
+  const late = async (chunk, out) => { await new Promise((on) => setTimeout(on, 300)); out.enqueue(chunk); };
+  return new Response(response.body.pipeThrough(new TransformStream({ transform: late })), response);
+};
+"""
+
+
+def test_a_click_while_the_server_ends_its_answers_is_answered(browser, server, images):
+    """Gradio's own client leaves such a click unanswered for ever."""
+    visit = Visit(browser, server.url, SLOW_ANSWERS, **DESKTOP)
+    visit.add(images["well"])
+    visit.find()
+    assert visit.texts(".viewer-count") == ["3 cells"]
+    assert visit.faults == []
+    visit.close()
+
+
 def test_a_phone_shows_everything_in_its_width(browser, server, images):
     visit = Visit(browser, server.url, **PHONE)
     assert not visit.is_too_wide()
