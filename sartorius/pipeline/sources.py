@@ -31,7 +31,7 @@ from sartorius.pipeline.predictor import (
     OverlappingPredictor,
     Predictor,
 )
-from sartorius.pipeline.staleness import INFERENCE_KEYS
+from sartorius.pipeline.staleness import INFERENCE_KEYS, PRECISION_KEYS
 from sartorius.pipeline.tiling import pieces_of, put_together
 
 
@@ -231,7 +231,7 @@ def _differences(there: PredictionManifest, now: PredictionManifest) -> list[str
         for name in ("source", "weights_sha256")
         if getattr(there, name) != getattr(now, name)
     ]
-    of_training = ModelSettings.model_fields.keys() - set(INFERENCE_KEYS)
+    of_training = ModelSettings.model_fields.keys() - {*INFERENCE_KEYS, *PRECISION_KEYS}
     keys = sorted(
         key
         for key in {*there.config, *now.config} - of_training

@@ -94,6 +94,8 @@ def test_new_images_join_an_existing_cache(scene):
             r"weights_sha256 is [0-9a-f]{12}… there and [0-9a-f]{12}… now",
         ),
         (JitteredTruth({}, "r50", input_scale=2.0), "input_scale is None there and 2.0 now"),
+        (JitteredTruth({}, "r50", gpu_precision="float32"), "gpu_precision is None there and 'float32' now"),
+        (JitteredTruth({}, "r50", cpu_convolutions="int8"), "cpu_convolutions is None there and 'int8' now"),
     ],
 )
 def test_a_cache_of_another_model_is_refused_before_anything_is_predicted(scene, other, difference):
