@@ -78,11 +78,15 @@ def dense_masks_fusion(
         gone = set(votes.values()) | (set(near) if settings.second_of_source == "drop" else set())
         left = [row for row in left if row not in gone]
         if len(votes) >= settings.min_votes:
-            fused.append(_dense_cell([rows[row] for row in sorted(votes.values())], settings, weights))
+            voters = sorted(votes.values())
+            alike = [_iou(masks[seed], masks[row]) for row in voters]
+            fused.append(_dense_cell([rows[row] for row in voters], alike, settings, weights))
     return sorted(fused, key=lambda cell: -cell[1])
 
 
-def _dense_cell(votes, settings: MasksSettings, weights: Mapping[str, float]) -> tuple[CocoRle, float, str]:
+def _dense_cell(
+    votes, alike: list[float], settings: MasksSettings, weights: Mapping[str, float]
+) -> tuple[CocoRle, float, str]:
     scores = np.array([float(cells.scores[row]) for _, cells, row in votes])
     shares = np.array([weights[name] for name, _, _ in votes])
     sums: dict[str, float] = {}
@@ -95,6 +99,7 @@ def _dense_cell(votes, settings: MasksSettings, weights: Mapping[str, float]) ->
     mask = mean >= value_for(settings.mask_threshold, cell_type) - 1e-6
     score = scores[0] if settings.score == "best" else (shares * scores).sum() / shares.sum()
     score *= (shares.sum() / sum(weights.values())) ** settings.agreement_power
+    score *= np.average(alike, weights=shares) ** settings.vote_iou_power
     score *= (mean[mask].mean() if mask.any() else 0) ** settings.mask_score_power
     return coco_from_dense(mask), float(score), cell_type
 

@@ -39,6 +39,11 @@ class ClusterSettings(JoiningSettings):
         description="Scores are multiplied by the found share of the sources' weights to this power: 1 is what "
         "weighted box fusion does, 0 ignores how many sources agree.",
     )
+    vote_iou_power: Power = Field(
+        0.0,
+        description="Scores are multiplied by the mean IoU of the votes' masks with that of the surest vote, to this power: "
+        "where views draw a cell differently, its outline is a guess. A cell with one vote keeps its score.",
+    )
     min_votes: Annotated[int, Field(ge=1)] = Field(1, description="Cells found by fewer sources are dropped.")
 
 

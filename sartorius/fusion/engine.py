@@ -114,7 +114,7 @@ def fused_by(image: Prepared, settings: FusionSettings) -> Fusion:
     types = voted_types(found, clusters)
     seeds = clusters.seeds
     means = _mean_masks(found, parts, clusters, types, settings)
-    scores = confidences(found, clusters, settings, means.inside)
+    scores = confidences(found, clusters, settings, means.inside, lambda: image.pairs)
     names = np.array(found.names)[found.source[seeds]]
     if isinstance(settings, MasksSettings):
         fused = Cells(found.image_id, found.size_hw, means.masks, scores, types, names)

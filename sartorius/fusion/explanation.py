@@ -8,7 +8,8 @@ import numpy as np
 from sartorius.cells import Cells
 from sartorius.config.fusion import FusionSettings, PostprocessSettings
 from sartorius.fusion.clusters import NONE
-from sartorius.fusion.engine import Fusion, fusion_of
+from sartorius.fusion.engine import Fusion, fused_by, prepared
+from sartorius.fusion.scoring import vote_ious
 from sartorius.postprocess import clean, dropped_at
 
 EMPTY_MASK = "empty mask"
@@ -38,7 +39,10 @@ class DetectionFate(NamedTuple):
 
 
 class CellFate(NamedTuple):
-    """One fused cell: what fusion made it, and the clean-up step that dropped it, "" if it is in the result."""
+    """One fused cell: what fusion made it, and the clean-up step that dropped it, "" if it is in the result.
+
+    vote_iou: mean IoU of its votes' masks with its seed's.
+    """
 
     cell: int
     score: float
@@ -46,6 +50,7 @@ class CellFate(NamedTuple):
     area_px: int
     votes: int
     sources: int
+    vote_iou: float
     dropped: str
 
 
@@ -74,12 +79,15 @@ def explain(
 
     Arguments and errors are those of `fuse` and `clean`.
     """
-    fused = fusion_of(sources, fusion, weights)
+    image = prepared(sources, weights)
+    fused = fused_by(image, fusion)
     steps = dropped_at(fused.cells, postprocess).tolist()
     _, cell = fused.clusters.voters()
-    votes = dict(zip(fused.clusters.seeds.tolist(), np.bincount(cell).tolist(), strict=True))
+    seeds = fused.clusters.seeds.tolist()
+    votes = dict(zip(seeds, np.bincount(cell).tolist(), strict=True))
+    ious = dict(zip(seeds, vote_ious(fused.found, fused.clusters, image.pairs).tolist(), strict=True))
     fates = tuple(
-        CellFate(number, score, cell_type, area, votes[seed], len(sources), step)
+        CellFate(number, score, cell_type, area, votes[seed], len(sources), ious[seed], step)
         for number, (seed, score, cell_type, area, step) in enumerate(
             zip(
                 fused.cell_seeds.tolist(),
@@ -110,7 +118,7 @@ def explanation_text(explanation: Explanation) -> str:
         lines += [
             "",
             f"cell {cell.cell}: score {cell.score:.3f}, {cell.cell_type}, {cell.area_px} px, "
-            f"{cell.votes} of {cell.sources} sources; {fate}",
+            f"{cell.votes} of {cell.sources} sources with a mean IoU of {cell.vote_iou:.2f}; {fate}",
         ]
         lines += [f"  {detection.role:5} {_line(detection)}" for detection in members[cell.cell]]
     if None in members:

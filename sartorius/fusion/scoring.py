@@ -1,5 +1,7 @@
 """The score and the type of a cell from the detections that vote for it; the same rules for every strategy."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,18 +9,26 @@ from sartorius.cells import Strings
 from sartorius.config.fusion import ClusterSettings, JoiningSettings
 from sartorius.fusion.clusters import Clusters
 from sartorius.fusion.detections import Detections
+from sartorius.line_runs import Ints
+from sartorius.overlap import Pairs
 
 Floats = NDArray[np.float64]
 
 
 def confidences(
-    found: Detections, clusters: Clusters, settings: JoiningSettings, inside: Floats
+    found: Detections,
+    clusters: Clusters,
+    settings: JoiningSettings,
+    inside: Floats,
+    overlaps: Callable[[], Pairs],
 ) -> NDArray[np.float32]:
     """(K,) float32 score of each cell, in [0, 1].
 
     Score of its best vote or weighted mean of its votes, times the share that its sources have in the weight of all
-    sources that looked, times the mean probability inside its mask, the last two to the powers in the settings.
+    sources that looked, times the mean IoU of its votes' masks with its seed's, times the mean probability inside its
+    mask, the last three to the powers in the settings.
     inside: (K,) those mean probabilities.
+    overlaps: gives the detections whose masks share pixels; asked only if the settings need them.
     """
     rows, cell = clusters.voters()
     scores = clusters.scores[clusters.seeds]
@@ -28,7 +38,31 @@ def confidences(
         if settings.score == "mean":
             scores = np.bincount(cell, weights * clusters.scores[rows], len(scores)) / sums
         scores = scores * (sums / found.source_weights.sum()) ** settings.agreement_power
+        if settings.vote_iou_power:
+            scores = scores * vote_ious(found, clusters, overlaps()) ** settings.vote_iou_power
     return np.clip(scores * inside**settings.mask_score_power, 0, 1).astype(np.float32)
+
+
+def vote_ious(found: Detections, clusters: Clusters, overlaps: Pairs) -> Floats:
+    """(K,) weighted mean IoU of the masks of each cell's votes with its seed's, the seed's own 1 among them.
+
+    overlaps: the detections whose masks share pixels.
+    """
+    rows, cell = clusters.voters()
+    seeds, areas, weights = clusters.seed[rows], found.areas_px, found.weights[rows]
+    known = _numbered(overlaps.rows_a, overlaps.rows_b, len(clusters.seed))
+    wanted = _numbered(np.minimum(rows, seeds), np.maximum(rows, seeds), len(clusters.seed))
+    shared_px = np.where(rows == seeds, areas[rows], 0)
+    _, at, where = np.intersect1d(wanted, known, return_indices=True)
+    shared_px[at] = overlaps.intersections_px[where]
+    ious = shared_px / (areas[rows] + areas[seeds] - shared_px)
+    sums = np.bincount(cell, weights)
+    return np.asarray(np.bincount(cell, weights * ious) / sums, dtype=np.float64)
+
+
+def _numbered(rows_a: Ints, rows_b: Ints, count: int) -> Ints:
+    """One number for each pair of rows of `count`."""
+    return rows_a * count + rows_b
 
 
 def voted_types(found: Detections, clusters: Clusters) -> Strings:

@@ -27,6 +27,7 @@ Searched = Literal[
     "fusion_iou",
     "second_of_source",
     "min_votes",
+    "vote_iou_power",
     "nms",
     "min_area",
     "type_rule",
@@ -38,6 +39,7 @@ SEARCHED: tuple[Searched, ...] = get_args(Searched)
 FUSION_IOU = FloatDistribution(0.1, 0.7, step=0.05)
 DECAY_SIGMA = FloatDistribution(0.1, 1.0, step=0.1)
 NMS_IOU = FloatDistribution(0.1, 1.0, step=0.1)
+VOTE_IOU_POWER = FloatDistribution(0.0, 4.0, step=1.0)
 MIN_AREA_PX = IntDistribution(0, 240, step=15)
 OF_MASKS: Mapping[str, BaseDistribution] = {
     "mask_threshold": FloatDistribution(0.3, 0.6, step=0.05),
@@ -106,8 +108,9 @@ def distributions(start: TypeSettings, names: Collection[str], sources: int) -> 
         drawn |= {"decay_sigma": DECAY_SIGMA} if gaussian else {"fusion_iou": FUSION_IOU}
     if isinstance(fusion, MasksSettings):
         drawn |= {name: drawn_for for name, drawn_for in OF_MASKS.items() if name in names}
-    if "min_votes" in names and isinstance(fusion, ClusterSettings) and sources > 1:
-        drawn["min_votes"] = IntDistribution(1, sources)
+    if isinstance(fusion, ClusterSettings) and sources > 1:
+        of_votes = {"min_votes": IntDistribution(1, sources), "vote_iou_power": VOTE_IOU_POWER}
+        drawn |= {name: drawn_for for name, drawn_for in of_votes.items() if name in names}
     if "nms" in names:
         drawn["nms_iou"] = NMS_IOU
     if "min_area" in names:
@@ -132,7 +135,9 @@ def at_point(start: TypeSettings, point: Point) -> TypeSettings:
     point = {name: round(value, 6) if isinstance(value, float) else value for name, value in point.items()}
     cleaning = {name: point[name] for name in ("nms_iou", "min_area_px") if name in point}
     fusing: Point = {
-        name: point[name] for name in ("mask_threshold", "second_of_source", "min_votes") if name in point
+        name: point[name]
+        for name in ("mask_threshold", "second_of_source", "min_votes", "vote_iou_power")
+        if name in point
     }
     decaying: Point = {own: point[name] for name, own in (("decay_sigma", "sigma"),) if name in point}
     if "fusion_iou" in point:

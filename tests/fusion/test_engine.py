@@ -30,7 +30,7 @@ STRATEGIES = [
     MaskNmsSettings(),
     MasksSettings(),
     MasksSettings(second_of_source="drop", min_votes=2, mask_score_power=1, across_types=False),
-    NmsSettings(score="mean", agreement_power=0.5, min_votes=2, across_types=False),
+    NmsSettings(score="mean", agreement_power=0.5, vote_iou_power=2, min_votes=2, across_types=False),
 ]
 BY_NAME = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.method)
 SEEDS = st.integers(0, 2**32 - 1)

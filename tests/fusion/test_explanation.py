@@ -34,9 +34,9 @@ def test_every_detection_has_one_fate():
         ("a/none", 1, 1, "seed", "score threshold"),
         ("b/none", 0, None, "", "empty mask"),
     ]
-    assert [(fate.votes, fate.sources, fate.dropped) for fate in explanation.cells] == [
-        (2, 2, ""),
-        (1, 2, "score threshold"),
+    assert [(fate.votes, fate.sources, fate.vote_iou, fate.dropped) for fate in explanation.cells] == [
+        (2, 2, (1 + 3 / 4) / 2, ""),
+        (1, 2, 1, "score threshold"),
     ]
     assert len(explanation.result) == 1
 
@@ -70,12 +70,15 @@ def test_the_text_shows_cells_with_their_detections_and_what_has_no_cell():
     assert text.splitlines()[:6] == [
         "drawn: 5 detections, 2 fused cells, 1 in the result",
         "",
-        "cell 0: score 0.850, cort, 4 px, 2 of 2 sources; in the result",
+        "cell 0: score 0.850, cort, 4 px, 2 of 2 sources with a mean IoU of 0.88; in the result",
         "  seed  a/none row 0: score 0.900, cort, 4 px, columns 0-4, rows 0-1",
         "  vote  b/none row 1: score 0.800, cort, 3 px, columns 0-3, rows 0-1",
         "  other b/none row 2: score 0.700, cort, 2 px, columns 0-2, rows 0-1",
     ]
-    assert "cell 1: score 0.200, cort, 2 px, 1 of 2 sources; dropped: score threshold" in text
+    assert (
+        "cell 1: score 0.200, cort, 2 px, 1 of 2 sources with a mean IoU of 1.00; dropped: score threshold"
+        in text
+    )
     assert text.endswith("b/none row 0: score 0.900, cort, 0 px, columns 0-0, rows 0-0; dropped: empty mask")
 
 

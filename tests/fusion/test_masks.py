@@ -111,7 +111,7 @@ def test_masks_equal_their_slow_dense_version(seed, dropped, score):
     weights = {name: float(weight) for name, weight in zip(sources, rng.uniform(0.5, 2, 4), strict=True)}
     rules = MasksSettings(
         min_iou=0.3, second_of_source=dropped, score=score, min_votes=int(rng.integers(1, 3)), agreement_power=0.7,
-        mask_score_power=1, mask_threshold={"astro": 0.5, "default": 0.4}, weigh_masks_by_score=bool(rng.integers(2)),
+        mask_score_power=1, vote_iou_power=2.5, mask_threshold={"astro": 0.5, "default": 0.4}, weigh_masks_by_score=bool(rng.integers(2)),
     )  # fmt: skip
     expected = [row for row in dense_masks_fusion(sources, rules, weights) if row[1] > 0]
     fused = fuse(sources, rules, weights)

@@ -48,6 +48,28 @@ def test_rescoring_multiplies_by_the_mean_probability_inside_the_mask():
         assert score_of(flat, method(mask_score_power=1)) == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize("method", [NmsSettings, MaskNmsSettings, MasksSettings])
+def test_a_cell_that_its_votes_draw_differently_scores_lower(method):
+    votes = {"a/none": cell("####", score=0.8), "b/none": cell("###.", score=0.4)}
+    for power in (0, 1, 3):
+        settings = method(score="best", agreement_power=0, vote_iou_power=power)
+        assert score_of(votes, settings) == pytest.approx(0.8 * ((1 + 3 / 4) / 2) ** power)
+        assert score_of(PAIR, settings) == pytest.approx(0.8)
+        assert score_of({"a/none": votes["a/none"]}, settings) == pytest.approx(0.8)
+    weights = {"a/none": 1, "b/none": 3}
+    settings = method(score="mean", agreement_power=0, vote_iou_power=1)
+    expected = (
+        (0.8 + 3 * 0.4) / 4 * (3 + 3 / 4) / 4
+    )  # b's 1.2 makes it the seed, a's mask the one that differs
+    assert score_of(votes, settings, weights) == pytest.approx(expected)
+
+
+def test_masks_without_a_common_pixel_have_an_iou_of_zero():
+    boxes_meet = {"a/none": cell("#./.#", score=0.8), "b/none": cell(".#/#.", score=0.4)}
+    settings = NmsSettings(agreement_power=0, vote_iou_power=2)
+    assert score_of(boxes_meet, settings) == pytest.approx(0.8 * 0.5**2)
+
+
 def test_the_type_is_the_one_with_the_most_weight_times_score():
     votes = {
         "a/none": cell("##", score=0.9, cell_type="cort"),

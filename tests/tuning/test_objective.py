@@ -45,7 +45,11 @@ def slow_scores(settings, sources, truth):
 
 def random_settings(settings, rng: np.random.Generator):
     def fusion():
-        shared = {"min_votes": int(rng.integers(1, 4)), "min_iou": float(rng.uniform(0.1, 0.8))}
+        shared = {
+            "min_votes": int(rng.integers(1, 4)),
+            "min_iou": float(rng.uniform(0.1, 0.8)),
+            "vote_iou_power": float(rng.choice([0, 3])),
+        }
         return [
             MasksSettings(
                 **shared,

@@ -92,9 +92,17 @@ def test_one_part_leaves_nothing_to_search_on(scene, objective):
     [
         (
             MasksSettings(),
-            ["fusion_iou", "mask_threshold", "min_area_px", "min_votes", "nms_iou", "second_of_source"],
+            [
+                "fusion_iou",
+                "mask_threshold",
+                "min_area_px",
+                "min_votes",
+                "nms_iou",
+                "second_of_source",
+                "vote_iou_power",
+            ],
         ),
-        (NmsSettings(), ["fusion_iou", "min_area_px", "min_votes", "nms_iou"]),
+        (NmsSettings(), ["fusion_iou", "min_area_px", "min_votes", "nms_iou", "vote_iou_power"]),
         (SoftNmsSettings(), ["decay_sigma", "min_area_px", "nms_iou"]),
         (SoftNmsSettings(decay=LinearDecay()), ["fusion_iou", "min_area_px", "nms_iou"]),
     ],
@@ -104,14 +112,23 @@ def test_a_trial_draws_what_its_strategy_has(fusion, expected):
 
 
 def test_one_source_has_no_votes_to_search():
-    assert "min_votes" not in distributions(start_of(NmsSettings()), SEARCHED, 1)
+    assert (
+        distributions(start_of(NmsSettings()), SEARCHED, 1).keys().isdisjoint({"min_votes", "vote_iou_power"})
+    )
 
 
 def test_a_point_changes_what_it_names_and_nothing_else():
     start = start_of(MasksSettings(min_iou=0.3, mask_threshold={"astro": 0.4, "default": 0.5}))
-    point = {"fusion_iou": 0.45, "mask_threshold": 0.35, "min_votes": 3, "nms_iou": 0.2, "min_area_px": 90}
+    point = {
+        "fusion_iou": 0.45,
+        "mask_threshold": 0.35,
+        "min_votes": 3,
+        "vote_iou_power": 2.0,
+        "nms_iou": 0.2,
+        "min_area_px": 90,
+    }
     found = at_point(start, point)
-    assert found.fusion == MasksSettings(min_iou=0.45, mask_threshold=0.35, min_votes=3)
+    assert found.fusion == MasksSettings(min_iou=0.45, mask_threshold=0.35, min_votes=3, vote_iou_power=2)
     assert (found.score_threshold, found.min_area_px, found.nms_iou) == (0.5, 90, 0.2)
     assert at_point(start, {}) == start
 
