@@ -5,7 +5,7 @@
 (() => {
   const ask = window.fetch.bind(window);
   const GUARD_MS = 2000;
-  const owed = new Set(), early = new Set();  // events with a receipt and without an answer, and the other way round
+  const owed = new Set(), early = new Set(); // events with a receipt and without an answer, and the other way round
   let closed = Promise.resolve();
 
   window.fetch = async (input, init) => {
@@ -42,7 +42,7 @@
     for (;;) {
       let ends = false;
       for await (const block of blocks(response)) {
-        const message = JSON.parse(block.slice("data: ".length));
+        const message = block.startsWith("data: ") ? JSON.parse(block.slice("data: ".length)) : {}; // or a comment
         if (message.msg === "process_completed" && !owed.delete(message.event_id)) early.add(message.event_id);
         ends = message.msg === "close_stream";
         if (!ends) yield block;
