@@ -119,10 +119,18 @@ def read_weights(path: Path | str) -> dict[str, Any]:
     """What a weights file holds, with the averaged weights (`average_decay`) as its `model` where the run kept them.
 
     path: a file, or an address of detectron2's model zoo.
-    Raises UserError if it cannot be read.
+    Raises UserError if it cannot be read, or a weight is infinite or no number.
     """
     loaded = CellCheckpointer(nn.Module(), save_to_disk=False)._load_file(str(path))
-    return loaded | {"model": loaded["model"] | loaded.get("average", {}).get("parameters", {})}
+    weights = loaded["model"] | loaded.get("average", {}).get("parameters", {})
+    broken = [name for name, values in weights.items() if not torch.as_tensor(values).isfinite().all()]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise UserError(
+            f"{path}: expected finite weights, got others in {broken[0]}{more}: the training diverged, or they did not fit "
+            "into the number format that they were stored in; export them again"
+        )
+    return loaded | {"model": weights}
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
@@ -210,10 +218,15 @@ def _checkpoint_in(path: Path) -> Path:
 
 
 def _as_dtype(dtype: torch.dtype, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in a number format; those with a number beyond its range, as variances of norms may have, stay as they are."""
     return {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        name: (tensor.to(dtype) if _fits(tensor, dtype) else tensor).contiguous()
         for name, tensor in tensors.items()
     }
+
+
+def _fits(tensor: Tensor, dtype: torch.dtype) -> bool:
+    return tensor.is_floating_point() and bool((tensor.abs() <= torch.finfo(dtype).max).all())
 
 
 #: What is written for each `--dtype`.

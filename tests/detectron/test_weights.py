@@ -43,6 +43,31 @@ def test_float16_halves_the_file_and_keeps_three_digits(tmp_path: Path) -> None:
         assert torch.allclose(halved[key].float(), tensor.float(), rtol=1e-3, atol=1e-6), key
 
 
+def test_numbers_beyond_float16_stay_in_float32(tmp_path: Path) -> None:
+    variances = torch.tensor([2.0, 83_614.75])  # as in the first norm of ImageNet's ResNet-50
+    torch.save({"model": {"running_var": variances, "weight": torch.ones(2)}}, tmp_path / "model_best.pth")
+    export(tmp_path, tmp_path / "out.safetensors", "float16")
+    stored = load_file(tmp_path / "out.safetensors")
+    assert torch.equal(stored["running_var"], variances)
+    assert stored["weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    broken = tiny_model().state_dict()
+    name = "roi_heads.box_predictor.cls_score.bias"
+    broken[name][0] = value
+    save_file(broken, tmp_path / "broken.safetensors")
+    with pytest.raises(
+        UserError, match=rf"broken\.safetensors: expected finite weights, got others in {name}: "
+    ):
+        load_trained(tiny_model(), tmp_path / "broken.safetensors")
+    with pytest.raises(UserError, match="expected finite weights"):
+        load_initial(tiny_model(), "r50_thin", tmp_path / "broken.safetensors")
+    with pytest.raises(UserError, match="expected finite weights"):
+        export(tmp_path / "broken.safetensors", tmp_path / "out.safetensors", "float32")
+
+
 def test_the_best_checkpoint_of_a_run_is_exported(tmp_path: Path) -> None:
     for name, value in (("model_final", 1.0), ("model_best", 2.0)):
         torch.save({"model": {"weight": torch.tensor([value])}}, tmp_path / f"{name}.pth")
