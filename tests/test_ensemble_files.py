@@ -61,7 +61,7 @@ def test_the_original_system_is_described_exactly():
 
 def test_the_starter_fuses_the_masks_of_two_views_of_the_model_that_ships():
     settings = load_ensemble_settings(ENSEMBLES / "starter.yaml")
-    assert settings.sources == ("starter/none", "starter/horizontal")
+    assert settings.sources == ("starter/vertical", "starter/none_x1.25")
     assert isinstance(settings.fusion, MasksSettings)
     (member,) = settings.members
     assert (member.model, member.weights) == (
