@@ -22,17 +22,23 @@ class _Neighbours(NamedTuple):
     ious: Floats
 
 
+def pair_ious(found: Detections, pairs: Pairs) -> Floats:
+    """(P,) IoU of the masks of each pair of detections."""
+    areas = found.areas_px
+    union_px = areas[pairs.rows_a] + areas[pairs.rows_b] - pairs.intersections_px
+    return np.asarray(pairs.intersections_px / union_px, dtype=np.float64)
+
+
 def mask_nms(found: Detections, pairs: Pairs, settings: MaskNmsSettings) -> Clusters:
     """Rows in falling order survive unless they are one cell with a better survivor, to which they then belong.
 
     pairs: the detections whose masks share pixels.
     """
-    areas = found.areas_px
-    area_a, area_b = areas[pairs.rows_a], areas[pairs.rows_b]
-    ious = pairs.intersections_px / (area_a + area_b - pairs.intersections_px)
+    areas, ious = found.areas_px, pair_ious(found, pairs)
     one_cell = ious >= settings.min_iou
     if settings.min_containment is not None:
-        one_cell |= pairs.intersections_px / np.minimum(area_a, area_b) >= settings.min_containment
+        smaller_px = np.minimum(areas[pairs.rows_a], areas[pairs.rows_b])
+        one_cell |= pairs.intersections_px / smaller_px >= settings.min_containment
     near = _neighbours(found, pairs, ious, one_cell, settings.across_types)
     everyone = np.arange(len(found.source))  # each row its own source: nobody is anybody's second detection
     return grouped(found, _grouped(near, everyone, True)[0])
@@ -44,8 +50,7 @@ def mask_clusters(found: Detections, pairs: Pairs, settings: MasksSettings) -> C
     pairs: the detections whose masks share pixels.
     Only rows with an IoU of at least `min_iou` with the seed join; ties go to the first.
     """
-    areas = found.areas_px
-    ious = pairs.intersections_px / (areas[pairs.rows_a] + areas[pairs.rows_b] - pairs.intersections_px)
+    ious = pair_ious(found, pairs)
     near = _neighbours(found, pairs, ious, ious >= settings.min_iou, settings.across_types)
     dropped = settings.second_of_source == "drop"
     seed, votes = _grouped(near, found.source, dropped)

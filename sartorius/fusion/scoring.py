@@ -9,7 +9,7 @@ from sartorius.cells import Strings
 from sartorius.config.fusion import ClusterSettings, JoiningSettings
 from sartorius.fusion.clusters import Clusters
 from sartorius.fusion.detections import Detections
-from sartorius.line_runs import Ints
+from sartorius.fusion.overlaps import pair_ious
 from sartorius.overlap import Pairs
 
 Floats = NDArray[np.float64]
@@ -49,20 +49,13 @@ def vote_ious(found: Detections, clusters: Clusters, overlaps: Pairs) -> Floats:
     overlaps: the detections whose masks share pixels.
     """
     rows, cell = clusters.voters()
-    seeds, areas, weights = clusters.seed[rows], found.areas_px, found.weights[rows]
-    known = _numbered(overlaps.rows_a, overlaps.rows_b, len(clusters.seed))
-    wanted = _numbered(np.minimum(rows, seeds), np.maximum(rows, seeds), len(clusters.seed))
-    shared_px = np.where(rows == seeds, areas[rows], 0)
-    _, at, where = np.intersect1d(wanted, known, return_indices=True)
-    shared_px[at] = overlaps.intersections_px[where]
-    ious = shared_px / (areas[rows] + areas[seeds] - shared_px)
-    sums = np.bincount(cell, weights)
-    return np.asarray(np.bincount(cell, weights * ious) / sums, dtype=np.float64)
-
-
-def _numbered(rows_a: Ints, rows_b: Ints, count: int) -> Ints:
-    """One number for each pair of rows of `count`."""
-    return rows_a * count + rows_b
+    seeds, weights, count = clusters.seed[rows], found.weights[rows], len(clusters.seed)
+    known = overlaps.rows_a * count + overlaps.rows_b
+    wanted = np.minimum(rows, seeds) * count + np.maximum(rows, seeds)
+    _, here, there = np.intersect1d(wanted, known, return_indices=True)
+    ious = np.where(rows == seeds, 1.0, 0.0)
+    ious[here] = pair_ious(found, overlaps)[there]
+    return np.asarray(np.bincount(cell, weights * ious) / np.bincount(cell, weights), dtype=np.float64)
 
 
 def voted_types(found: Detections, clusters: Clusters) -> Strings:
