@@ -44,8 +44,8 @@ def tune(
         str | None,
         typer.Option(
             metavar="NAME,NAME…",
-            help="Search only these: score_threshold, mask_threshold, fusion_iou, second_of_source, min_votes, nms, "
-            "min_area, type_rule.",
+            help="Search only these: score_threshold, mask_threshold, fusion_iou, second_of_source, min_votes, "
+            "vote_iou_power, nms, min_area, type_rule.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=0, help="Optuna trials for each cell type and part.")] = 60,

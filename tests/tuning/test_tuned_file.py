@@ -23,6 +23,7 @@ from sartorius.tuning.curves import draw_curves
 from sartorius.tuning.images import Data, read_cached_images
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
+from sartorius.tuning.space import SEARCHED
 from sartorius.tuning.stages import ImageStages
 from sartorius.tuning.tuned_file import tune
 
@@ -263,6 +264,12 @@ def test_file_and_picture_have_names_of_their_own(monkeypatch, capsys, scene, tm
 def test_a_setting_that_does_not_exist_is_told_in_one_line(monkeypatch, capsys, scene, tmp_path):
     assert run(monkeypatch, *command(scene, "--out", tmp_path / "x.yaml", "--search", "thresholds")) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_help_names_everything_that_can_be_searched(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert run(monkeypatch, "tune", "--help") == 0
+    assert f"{', '.join(SEARCHED)}." in capsys.readouterr().out
 
 
 def test_curves_of_images_without_cells_have_no_marked_threshold(scene, tmp_path):
