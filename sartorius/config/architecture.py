@@ -54,6 +54,11 @@ class ArchitectureSettings(FrozenSettings):
         description="What the mask head minimises: cross entropy of each pixel, one minus the mask's Dice overlap "
         "(which does not drown small cells in background), or the sum of both.",
     )
+    mask_iou_head: bool = Field(
+        False,
+        description="A small head that foresees how well a detection's mask fits (Mask Scoring R-CNN). Scores become "
+        "geometric means of both: thresholds and overlaps are decided by a better order. `min_score` is still the box head's.",
+    )
     cell_types: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         ("shsy5y", "astro", "cort"), description="Classes, in the order of the class indices."
     )

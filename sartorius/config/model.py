@@ -37,6 +37,14 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")
         if self.patience and not self.evaluation_period:
             raise ValueError("patience counts evaluations during training; set evaluation_period above 0")
+        if self.train_only == "mask_iou_head" and not self.mask_iou_head:
+            raise ValueError(
+                "train_only names mask_iou_head, which the network lacks; set `mask_iou_head: true`"
+            )
+        if self.train_only and self.cuda_graphs:
+            raise ValueError(
+                "cuda_graphs records training of the backbone, which train_only leaves as it is; set one of the two"
+            )
         _require_types("class_weights", self.class_weights, self.cell_types)
         if isinstance(self.min_score, dict):
             _require_types("min_score", self.min_score.keys() - {DEFAULT}, self.cell_types)

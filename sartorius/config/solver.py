@@ -56,6 +56,11 @@ class SolverSettings(FrozenSettings):
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = Field(
         2, description="Residual stages kept frozen, 1 is the stem."
     )
+    train_only: Literal["mask_iou_head"] | None = Field(
+        None,
+        description="Train this head alone: all other weights stay what `--weights` gives; null trains what "
+        "`freeze_stages` leaves.",
+    )
     rpn_batch: Count = Field(256, description="Anchors per image that train the proposal network.")
     roi_batch: Count = Field(128, description="Proposals per image that train the heads.")
     checkpoint_period: Count = Field(500, description="Steps between checkpoints.")

@@ -32,13 +32,16 @@ def model_zoo(backbone: str) -> str | None:
     return _DETECTRON2.get(backbone)
 
 
-def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
+def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_but: str = "") -> str:
     """Put pretrained weights into a model that will be trained; returns where they came from.
 
     weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
         lacks, or has for other classes, keep their random start.
+    whole_but: if given, the file must have all weights but those whose names begin with this.
     Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.
     """
+    if whole_but and weights is None:
+        raise UserError("train_only changes a trained network; pass its weights with --weights FILE")
     source = model_zoo(backbone) if weights is None else str(weights)
     if source is None:
         raise UserError(
@@ -62,6 +65,8 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None) -> str:
             "machine with internet and pass it with --weights FILE"
         ) from None
     _require_backbone(model, source, incompatible)
+    if whole_but:
+        _require_whole(source, incompatible, whole_but)
     return source
 
 
@@ -90,4 +95,14 @@ def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
         raise UserError(
             f"{source}: weights of another architecture: {len(missing)} of {len(wanted)} backbone tensors are "
             f"missing or have another shape, the first is {min(missing)}; `backbone` in the settings must match"
+        )
+
+
+def _require_whole(source: str, incompatible: Any, but: str) -> None:
+    wrong = set(incompatible.missing_keys) | {entry[0] for entry in incompatible.incorrect_shapes}
+    lacking = sorted(name for name in wrong if not name.startswith(but))
+    if lacking:
+        raise UserError(
+            f"{source}: train_only needs a trained network with all weights but those of {but.rstrip('.')}; {len(lacking)} "
+            f"are missing or have another shape, the first is {lacking[0]}"
         )

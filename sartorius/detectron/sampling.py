@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sartorius.detectron import batched
 from sartorius.detectron.batched import SamplingRules, drawn_proposals
+from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, predicting
 from sartorius.detectron.quick import quicken
 
 
@@ -46,9 +47,33 @@ class CellHeads:
         self._cell_counts: list[int] | None = None
         self.register_buffer("min_scores", torch.tensor(cfg.MODEL.ROI_HEADS.MIN_SCORES), persistent=False)
         self.most_detections = cfg.TEST.DETECTIONS_PER_IMAGE
+        self.mask_iou_head = _mask_iou_head(cfg, input_shape) if cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD else None
         stages = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
         for stage in stages:
             stage.test_topk_per_image = -1  # capped here, when those below their type's least score are gone
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Losses in training, detections otherwise."""
+        found, losses = super().forward(images, features, proposals, targets)
+        if self.training and self.mask_iou_head is not None:
+            losses |= self.mask_iou_losses(features, proposals, targets)
+        return found, losses
+
+    def mask_iou_losses(
+        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
+    ) -> dict[str, Tensor]:
+        """The loss of the head that foresees masks' IoU, on what the other heads find in training pictures."""
+        with predicting(self):
+            found = self._forward_box(features, proposals)
+            pixels = self._mask_features(features, found)
+            found = self.mask_head(pixels, found)
+        return {"loss_mask_iou": mask_iou_loss(self.mask_iou_head(pixels, found), found, targets)}
 
     def _forward_box(self, *arguments: object) -> object:
         """Losses in training; otherwise detections, before a mask is drawn of any."""
@@ -92,7 +117,15 @@ class CellHeads:
     def _forward_mask(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> dict[str, Tensor] | list[Instances]:
-        """The mask loss in training, of the proposals that are cells; otherwise the instances with masks."""
+        """The mask loss in training, of the proposals that are cells; otherwise the instances with masks.
+
+        Where a head foresees how well masks fit, instances found here have its scores and the order of these.
+        """
+        if not self.training and self.mask_iou_head is not None:
+            pixels = self._mask_features(features, instances)
+            found = self.mask_head(pixels, instances)
+            given = not found[0].has("scores")
+            return found if given else self.mask_iou_head.rescored(pixels, found)
         if self._cell_counts is None or not self.training:
             return super()._forward_mask(features, instances)
         cells = [own[:count] for own, count in zip(instances, self._cell_counts, strict=True)]
@@ -100,22 +133,52 @@ class CellHeads:
         levels = [features[name] for name in self.mask_in_features]
         return self.mask_head(self.mask_pooler(levels, [own.proposal_boxes for own in cells]), cells)
 
+    def _mask_features(self, features: dict[str, Tensor], found: list[Instances]) -> Tensor:
+        """(N, C, S, S) what the mask head sees of each detection of all pictures."""
+        levels = [features[name] for name in self.mask_in_features]
+        return self.mask_pooler(levels, [own.pred_boxes for own in found])
+
+
+def _mask_iou_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> MaskIoUHead:
+    channels = input_shape[cfg.MODEL.ROI_HEADS.IN_FEATURES[0]].channels
+    return MaskIoUHead(channels, cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+
 
 class CellRCNN(GeneralizedRCNN):
     """detectron2's Mask R-CNN of quicker layers, which hands each training picture's `seed` to where it draws at random."""
 
     @configurable
-    def __init__(self, **parts: object) -> None:
+    def __init__(self, *, mask_iou_alone: bool, **parts: object) -> None:
         super().__init__(**parts)
         quicken(self)
+        self._mask_iou_alone = mask_iou_alone
+        if mask_iou_alone:
+            self.requires_grad_(False)
+            self.roi_heads.mask_iou_head.requires_grad_(True)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+        """The arguments that a configuration stands for."""
+        return super().from_config(cfg) | {"mask_iou_alone": cfg.MODEL.ROI_HEADS.MASK_IOU_ALONE}
 
     def forward(self, batched_inputs: list[dict[str, object]]) -> object:
         """Losses in training, detections otherwise."""
+        if self.training and self._mask_iou_alone:
+            return self._mask_iou_losses(batched_inputs)
         if self.training and "seed" in batched_inputs[0]:
             seeds = [int(picture["seed"]) for picture in batched_inputs]
             self.proposal_generator.seeds.expect(seeds)
             self.roi_heads.seeds.expect(seed + 1 for seed in seeds)
         return super().forward(batched_inputs)
+
+    def _mask_iou_losses(self, batched_inputs: list[dict[str, object]]) -> dict[str, Tensor]:
+        """The loss of the only head that is trained: everything before it predicts."""
+        targets = [picture["instances"].to(self.device) for picture in batched_inputs]
+        with predicting(self):
+            images = self.preprocess_image(batched_inputs)
+            features = self.backbone(images.tensor)
+            proposals, _ = self.proposal_generator(images, features)
+        return self.roi_heads.mask_iou_losses(features, proposals, targets)
 
     def preprocess_image(self, batched_inputs: list[dict[str, object]]) -> ImageList:
         """The normalised, padded pictures, of `image` (3, H, W), or (1, H, W) of grey ones, uint8 or float32.

@@ -11,6 +11,7 @@ from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_back
 from sartorius.detectron.clipping import add_clipping_keys
 from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box_keys
 from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
+from sartorius.detectron.mask_iou import add_mask_iou_keys
 from sartorius.detectron.proposals import CellRPN
 from sartorius.detectron.sampling import CellRCNN
 from sartorius.errors import UserError, did_you_mean
@@ -68,6 +69,7 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     add_backbone_keys(cfg)
     add_box_keys(cfg)
     add_mask_keys(cfg)
+    add_mask_iou_keys(cfg)
     add_clipping_keys(cfg)
     _set_architecture(cfg, settings)
     _set_solver(cfg, settings)
@@ -143,6 +145,7 @@ def _set_heads(cfg: CfgNode, settings: ModelSettings) -> None:
     mask.CONV_DIM = settings.mask_head_channels
     mask.POOLER_RESOLUTION = settings.mask_grid_px // 2
     mask.LOSS = settings.mask_loss
+    heads.MASK_IOU_HEAD = settings.mask_iou_head
 
 
 def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
@@ -163,6 +166,7 @@ def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
                     f"detectron: {key} has no effect beside clip_gradient_norm; set one of the two"
                 )
         solver.LARGEST_GRADIENT_NORM = settings.clip_gradient_norm
+    cfg.MODEL.ROI_HEADS.MASK_IOU_ALONE = settings.train_only == "mask_iou_head"
     cfg.MODEL.RPN.BATCH_SIZE_PER_IMAGE = settings.rpn_batch
     cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = settings.roi_batch
     cfg.DATALOADER.NUM_WORKERS = settings.data_workers

@@ -25,6 +25,7 @@ from sartorius.detectron.curves import LossTable
 from sartorius.detectron.graphs import replayed
 from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.logs import logging_into
+from sartorius.detectron.mask_iou import MASK_IOU_HEAD
 from sartorius.detectron.processes import Machines, bare_model, is_first_process, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.requirements import RANDOM, require_possible
@@ -124,7 +125,10 @@ class CellTrainer(DefaultTrainer):
             self.resume_or_load(resume=True)
         elif initial_weights != RANDOM:
             source = load_initial(
-                self._bare_model, self._settings.backbone, initial_weights and Path(initial_weights)
+                self._bare_model,
+                self._settings.backbone,
+                initial_weights and Path(initial_weights),
+                MASK_IOU_HEAD if self._settings.train_only else "",
             )
             logging.getLogger("sartorius").info("starting from %s", source)
 

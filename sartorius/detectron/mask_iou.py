@@ -1,0 +1,136 @@
+"""How well the mask of a detection fits its cell, told by a small head of its own: by that, scores are in a better order.
+
+The box head's score says whether there is a cell, not whether its mask is any good. This head looks at a detection's
+features and its mask and says how likely the mask's IoU passes each of the metric's thresholds; the mean of these is the
+share of the metric that the detection is expected to earn. A detection's score becomes the geometric mean of both, which
+orders them as their product would and keeps the size that scores had. The head learns from what the network finds itself,
+wrong detections included, and its gradients go no further than its own weights.
+Source: Huang et al. 2019, Mask Scoring R-CNN, whose head gives one IoU and learns from proposals on cells alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Instances, pairwise_iou
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sartorius.detectron.mask_head import image_shares
+from sartorius.metrics.matching import THRESHOLDS
+
+#: The part of a network's weights that is this head's.
+MASK_IOU_HEAD = "roi_heads.mask_iou_head."
+#: Channels of the three convolutions and of the two layers after them, and groups of the norms in between.
+_CONVOLVED, _LAST_CONVOLVED, _HIDDEN, _GROUPS = 128, 64, 256, 32
+#: Side in network pixels of a box whose size counts as 0.
+_USUAL_SIDE_PX = 120.0
+#: Detections that a CPU takes at once, whose features then stay near the processor.
+_AT_ONCE = 64
+
+
+def add_mask_iou_keys(cfg: CfgNode) -> None:
+    """Give a detectron2 configuration the keys of this module: whether there is the head, and whether it alone trains."""
+    cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD = False
+    cfg.MODEL.ROI_HEADS.MASK_IOU_ALONE = False
+
+
+class MaskIoUHead(nn.Module):
+    """Probabilities that a mask's IoU with its cell passes thresholds.
+
+    channels, side: of a detection's (channels, side, side) features, as the mask head gets them. classes: cell types.
+    """
+
+    def __init__(self, channels: int, side: int, classes: int) -> None:
+        super().__init__()
+        self._classes = classes
+        sizes = [(channels + 1, _CONVOLVED, 2), (_CONVOLVED, _CONVOLVED, 1), (_CONVOLVED, _LAST_CONVOLVED, 1)]
+        self.convolutions = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(i, o, 3, stride, 1), nn.GroupNorm(_GROUPS, o), nn.ReLU())
+                for i, o, stride in sizes
+            )
+        )
+        seen = _LAST_CONVOLVED * (-(-side // 2)) ** 2 + classes + 2
+        self.layers = nn.Sequential(
+            nn.Linear(seen, _HIDDEN),
+            nn.ReLU(),
+            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.ReLU(),
+            nn.Linear(_HIDDEN, len(THRESHOLDS)),
+        )
+
+    def forward(self, features: Tensor, found: Sequence[Instances]) -> Tensor:
+        """(N, thresholds) logits of all images' detections in a row.
+
+        features: (N, C, S, S). found: with `pred_boxes`, `pred_classes` and `pred_masks` (n, 1, 2 S, 2 S) probabilities.
+        """
+        masks = torch.cat([image.pred_masks for image in found])
+        classes = torch.cat([image.pred_classes for image in found])
+        boxes = torch.cat([image.pred_boxes.tensor for image in found])
+        sides = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=1) / _USUAL_SIDE_PX).log()
+        known = torch.cat([functional.one_hot(classes, self._classes), sides], dim=1)
+        together = torch.cat([features, functional.max_pool2d(masks, 2).to(features.dtype)], dim=1)
+        at_once = max(len(boxes), 1) if features.is_cuda else _AT_ONCE
+        pixels = torch.cat([self.convolutions(part).flatten(1) for part in together.split(at_once)])
+        return self.layers(torch.cat([pixels, known.to(pixels.dtype)], dim=1)).float()
+
+    def rescored(self, features: Tensor, found: list[Instances]) -> list[Instances]:
+        """The detections by falling score; their `scores` are geometric means of what they were and the expected share."""
+        if not len(features):
+            return found
+        shares = self(features, found).sigmoid().mean(dim=1)
+        ordered = []
+        for image, own in zip(found, shares.split([len(image) for image in found]), strict=True):
+            image.scores = (image.scores * own).sqrt()
+            ordered.append(image[image.scores.argsort(descending=True, stable=True)])
+        return ordered
+
+
+def mask_iou_loss(logits: Tensor, found: Sequence[Instances], cells: Sequence[Instances]) -> Tensor:
+    """The cross entropy of each threshold, as the mean over images of an image's mean; one without detections counts as 0.
+
+    logits: (N, thresholds) of all images' detections in a row. found: for each image its detections. cells: its true cells.
+    """
+    counts = [len(image) for image in found]
+    if not sum(counts):
+        return logits.sum() * 0
+    ious = torch.cat([mask_ious(*pair) for pair in zip(found, cells, strict=True)])
+    passed = ious[:, None] > torch.tensor(THRESHOLDS, dtype=ious.dtype, device=ious.device)
+    each = functional.binary_cross_entropy_with_logits(logits, passed.float(), reduction="none").mean(dim=1)
+    return (each * image_shares(counts, logits.device)).sum()
+
+
+def mask_ious(found: Instances, cells: Instances) -> Tensor:
+    """(n,) the IoU of each detection's mask with the cell whose box overlaps its own the most; 0 where none does.
+
+    Cells are drawn on the grid of the detection's box, and what of them lies outside counts by their area.
+    found: n detections with `pred_boxes` and `pred_masks`. cells: with `gt_boxes` and `gt_masks`.
+    """
+    boxes = found.pred_boxes.tensor
+    if not len(cells) or not len(boxes):
+        return boxes.new_zeros(len(boxes))
+    overlap, number = pairwise_iou(found.pred_boxes, cells.gt_boxes).max(dim=1)
+    drawn = found.pred_masks[:, 0] > 0.5
+    side = drawn.shape[-1]
+    whole = cells.gt_masks.crop_and_resize(cells.gt_boxes.tensor, side).float().mean(dim=(1, 2))
+    truth = cells.gt_masks[number].crop_and_resize(boxes, side)
+    box_px = found.pred_boxes.area()
+    shared = (drawn & truth).float().mean(dim=(1, 2)) * box_px
+    cell_px = (whole * cells.gt_boxes.area())[number]
+    either = drawn.float().mean(dim=(1, 2)) * box_px + cell_px - shared
+    return (shared / either.clamp(min=1e-6)).clamp(max=1) * (overlap > 0)
+
+
+@contextmanager
+def predicting(module: nn.Module) -> Iterator[None]:
+    """Within the context a network in training predicts, without gradients."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+        torch.clear_autocast_cache()  # it holds weights that remember no gradient

@@ -1,0 +1,199 @@
+"""The head that foresees how well masks fit: what it is taught, what it changes, and what it leaves alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command_line import run
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+from tiny_models import TINY, write_tiny_data
+
+from sartorius.config import ModelSettings
+from sartorius.config.ensemble import ViewSettings
+from sartorius.detectron.cell_masks import CellMasks
+from sartorius.detectron.mapper import TrainingImage, TrainingMapper
+from sartorius.detectron.mask_iou import MASK_IOU_HEAD, MaskIoUHead, mask_iou_loss, mask_ious
+from sartorius.detectron.predictor import Predictor
+from sartorius.detectron.processes import Machines
+from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.trainer import train
+from sartorius.detectron.training_data import TrainingData, read_training_data
+from sartorius.errors import UserError
+from sartorius.rle import Crop
+
+WITH_HEAD = TINY.model_copy(update={"mask_iou_head": True})
+ALONE = WITH_HEAD.model_copy(update={"train_only": "mask_iou_head"})
+
+
+def built(settings: ModelSettings) -> torch.nn.Module:
+    torch.manual_seed(8)
+    return build_model(detectron_config(settings, "cpu"))
+
+
+def cells_at(*boxes: tuple[int, int, int, int]) -> Instances:
+    """Cells that fill their boxes, (left, top, width, height), in a picture of 64 × 64."""
+    crops = [Crop(top, left, np.ones((height, width), dtype=bool)) for left, top, width, height in boxes]
+    cells = Instances((64, 64))
+    corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in boxes], dtype=torch.float32)
+    cells.gt_boxes = Boxes(corners.reshape(-1, 4))
+    cells.gt_masks = CellMasks.from_crops(crops, (64, 64), (1.0, 1.0))
+    return cells
+
+
+def detections(*boxes: tuple[int, int, int, int]) -> Instances:
+    """Detections whose masks fill their boxes but for the right half of the last one's."""
+    found = Instances((64, 64))
+    corners = [[x, y, x + w, y + h] for x, y, w, h in boxes]
+    found.pred_boxes = Boxes(torch.tensor(corners, dtype=torch.float32).reshape(-1, 4))
+    found.pred_classes = torch.zeros(len(boxes), dtype=torch.int64)
+    found.pred_masks = torch.ones(len(boxes), 1, 28, 28)
+    found.pred_masks[-1:, :, :, 14:] = 0.2
+    return found
+
+
+def picture(seed: int = 0) -> dict[str, Any]:
+    pixels = np.random.default_rng(1).integers(90, 130, (64, 64), dtype=np.uint8)
+    pixels[20:32, 20:36] = 220
+    crop = Crop(20, 20, np.ones((12, 16), dtype=bool))
+    return TrainingMapper(TINY)(TrainingImage("a", pixels, (crop,), np.zeros(1, dtype=np.int64)), seed)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((8, 8, 16, 16), 1.0),
+        ((8, 8, 32, 16), 16 * 16 / (32 * 16)),
+        ((8, 8, 8, 16), 0.5),  # the half of the cell outside of the detection's box counts
+        ((16, 8, 16, 16), 8 * 16 / (2 * 16 * 16 - 8 * 16)),
+        ((40, 40, 10, 10), 0.0),
+    ],
+)
+def test_the_iou_of_a_mask_with_its_cell_by_hand(box, expected) -> None:
+    ious = mask_ious(detections(box, (8, 8, 16, 16)), cells_at((8, 8, 16, 16), (50, 8, 4, 4)))
+    assert ious.tolist() == pytest.approx([expected, 0.5], abs=0.02)
+
+
+def test_a_mask_is_compared_with_the_cell_its_box_overlaps_most() -> None:
+    ious = mask_ious(detections((9, 8, 16, 16), (0, 0, 4, 4)), cells_at((20, 8, 16, 16), (8, 8, 16, 16)))
+    assert float(ious[0]) == pytest.approx(15 / 17, abs=0.02)
+
+
+def test_without_cells_every_iou_is_zero_and_without_detections_there_is_none() -> None:
+    assert mask_ious(detections((8, 8, 16, 16)), cells_at()).tolist() == [0.0]
+    assert mask_ious(detections(), cells_at((8, 8, 16, 16))).tolist() == []
+
+
+def test_the_loss_is_each_image_s_mean_over_detections_and_thresholds() -> None:
+    found = [detections((8, 8, 16, 16), (0, 0, 4, 4)), detections((8, 8, 8, 16), (0, 0, 4, 4))]
+    cells = [cells_at((8, 8, 16, 16)), cells_at()]
+    logits = torch.full((4, 10), 20.0)  # sure of every threshold: right for one of four detections
+    assert float(mask_iou_loss(logits, found, cells)) == pytest.approx((20 / 2 + 20) / 2, rel=1e-4)
+    logits[1:] = -20.0
+    assert float(mask_iou_loss(logits, found, cells)) < 1e-6
+    assert float(mask_iou_loss(torch.zeros(0, 10), [detections()], [cells_at()])) == 0
+
+
+def test_scores_become_geometric_means_with_what_masks_are_expected_to_earn_and_masks_follow_them() -> None:
+    head = MaskIoUHead(16, 14, 3)
+    head.forward = lambda features, found: torch.tensor([[-99.0] * 8 + [99.0] * 2, [99.0] * 10])
+    found = detections((8, 8, 16, 16), (20, 20, 9, 9))
+    found.scores = torch.tensor([0.9, 0.5])
+    (rescored,) = head.rescored(torch.zeros(2, 16, 14, 14), [found])
+    assert rescored.scores.tolist() == pytest.approx([0.5**0.5, 0.18**0.5])
+    assert rescored.pred_boxes.tensor[:, 0].tolist() == [20, 8]
+    assert rescored.pred_masks[0].mean() < 1 == rescored.pred_masks[1].mean()
+
+
+def test_a_head_changes_the_scores_of_what_a_network_finds_and_nothing_else() -> None:
+    plain, model = built(TINY), built(WITH_HEAD)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    image = np.random.default_rng(1).integers(0, 255, (64, 96), dtype=np.uint8)
+    expected = Predictor(plain, TINY)(image, "p", ViewSettings())
+    assert len(expected) > 3
+    last = model.roi_heads.mask_iou_head.layers[-1]
+    torch.nn.init.zeros_(last.weight)
+    for bias, share in ((99.0, 1.0), (0.0, 0.5)):
+        torch.nn.init.constant_(last.bias, bias)
+        cells = Predictor(model, WITH_HEAD)(image, "p", ViewSettings())
+        np.testing.assert_allclose(cells.scores, (expected.scores * share) ** 0.5, rtol=1e-5)
+        assert cells.masks == expected.masks
+
+
+def test_a_picture_without_detections_is_answered_with_none() -> None:
+    settings = WITH_HEAD.model_copy(update={"min_score": 1.0})
+    assert len(Predictor(built(settings), settings)(np.zeros((64, 64), np.uint8), "p", ViewSettings())) == 0
+
+
+def test_its_gradients_go_no_further_than_its_own_weights() -> None:
+    model = built(WITH_HEAD).train()
+    with EventStorage():
+        losses = model([picture()])
+    assert {"loss_mask_iou", "loss_mask", "loss_cls"} <= losses.keys()
+    losses["loss_mask_iou"].backward()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert moved == {name for name, _ in model.named_parameters() if name.startswith(MASK_IOU_HEAD)}
+    assert all(module.training for module in model.modules())
+
+
+def test_the_other_losses_are_those_of_a_network_without_it() -> None:
+    plain, model = built(TINY).train(), built(WITH_HEAD).train()
+    model.load_state_dict(plain.state_dict(), strict=False)
+    with EventStorage():
+        expected, losses = plain([picture()]), model([picture()])
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[name], loss, msg=name)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    folder = write_tiny_data(tmp_path_factory.mktemp("data"))
+    return read_training_data([folder], TINY.cell_types, None, None)
+
+
+def trained(
+    data: TrainingData, folder: Path, weights: Path | str | None, **changes: Any
+) -> dict[str, torch.Tensor]:
+    settings = ALONE.model_copy(update=changes)
+    train(settings, data, folder, weights, Machines())
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
+def start(folder: Path, settings: ModelSettings = TINY) -> tuple[Path, dict[str, torch.Tensor]]:
+    weights = {name: tensor.clone() for name, tensor in built(settings).state_dict().items()}
+    torch.save({"model": weights}, folder / "start.pth")
+    return folder / "start.pth", weights
+
+
+def test_trained_alone_it_leaves_all_other_weights_as_they_were(data: TrainingData, tmp_path: Path) -> None:
+    path, before = start(tmp_path)
+    after = trained(data, tmp_path / "run", path)
+    assert before.keys() < after.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    again = trained(data, tmp_path / "more", tmp_path / "run/model_final.pth")
+    own = [name for name in after if name.startswith(MASK_IOU_HEAD)]
+    assert any(not torch.equal(again[name], after[name]) for name in own)
+
+
+def test_trained_alone_it_needs_a_whole_network_to_stand_on(data: TrainingData, tmp_path: Path) -> None:
+    path, weights = start(tmp_path)
+    torch.save({"model": {n: t for n, t in weights.items() if "mask_head" not in n}}, path)
+    with pytest.raises(UserError, match=r"train_only.*roi_heads\.mask_head\.deconv\.bias"):
+        trained(data, tmp_path / "run", path)
+    with pytest.raises(UserError, match="got random"):
+        trained(data, tmp_path / "run", "random")
+    with pytest.raises(UserError, match="--weights FILE"):
+        trained(data, tmp_path / "run", None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"), [("mask_iou_head=false", "mask_iou_head: true"), ("cuda_graphs=true", "cuda_graphs")]
+)
+def test_settings_that_contradict_each_other_are_told(monkeypatch, capsys, tmp_path, setting, said) -> None:
+    model = tmp_path / "model.yaml"
+    model.write_text("mask_iou_head: true\ntrain_only: mask_iou_head\n")
+    assert run(monkeypatch, "train", model, "--data", tmp_path, "--set", setting) == 2
+    assert said in capsys.readouterr().err
