@@ -139,6 +139,15 @@ def test_its_gradients_go_no_further_than_its_own_weights() -> None:
     assert all(module.training for module in model.modules())
 
 
+def test_a_picture_in_which_nothing_is_found_teaches_it_nothing() -> None:
+    model = built(WITH_HEAD.model_copy(update={"min_score": 1.0})).train()
+    with EventStorage():
+        loss = model([picture()])["loss_mask_iou"]
+    loss.backward()
+    assert float(loss) == 0
+    assert not any(parameter.grad.any() for parameter in model.roi_heads.mask_iou_head.parameters())
+
+
 def test_the_other_losses_are_those_of_a_network_without_it() -> None:
     plain, model = built(TINY).train(), built(WITH_HEAD).train()
     model.load_state_dict(plain.state_dict(), strict=False)
