@@ -114,7 +114,8 @@ def told_to_end() -> Iterator[None]:
     """A request to end, and a terminal that is closed, end the block by SystemExit, so that it can tidy up.
 
     Without this the process would end at once and leave visitors' images behind. uvicorn has handlers of its own while
-    it runs, and hands what it caught to these afterwards.
+    it runs, and hands what it caught to these afterwards. What the process was started to ignore, as `nohup` does with
+    terminals that are closed, stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -126,7 +127,11 @@ def told_to_end() -> Iterator[None]:
     wanted: dict[int, Any] = {signal.SIGTERM: end}
     if hasattr(signal, "SIGHUP"):
         wanted[signal.SIGHUP] = lambda *_: signal.raise_signal(signal.SIGTERM)
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in wanted.items()
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:

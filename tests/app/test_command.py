@@ -56,11 +56,33 @@ def images_until_told(number: int, kept: list[Path]) -> None:
         signal.raise_signal(number)
 
 
+@pytest.fixture
+def on_signal():
+    """Says what a signal does at the start of a test, however the tests were started, and undoes it afterwards."""
+    before = {}
+
+    def set_to(number, handler):
+        before[number] = signal.signal(number, handler)
+
+    yield set_to
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_nothing_stays_on_the_disk_when_the_process_or_its_terminal_is_ended(number):
+def test_nothing_stays_on_the_disk_when_the_process_or_its_terminal_is_ended(on_signal, number):
+    on_signal(number, signal.SIG_DFL)
     kept: list[Path] = []
     with pytest.raises(SystemExit) as ended:
         images_until_told(number, kept)
     assert not kept[0].parent.exists()
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_page_started_by_nohup_outlives_its_terminal(on_signal):
+    on_signal(signal.SIGHUP, signal.SIG_IGN)
+    kept: list[Path] = []
+    images_until_told(signal.SIGHUP, kept)
+    assert kept
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -144,7 +144,7 @@ def test_a_picture_in_which_nothing_is_found_teaches_it_nothing() -> None:
     with EventStorage():
         loss = model([picture()])["loss_mask_iou"]
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert not any(parameter.grad.any() for parameter in model.roi_heads.mask_iou_head.parameters())
 
 
