@@ -40,8 +40,6 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_bu
     whole_but: if given, the file must have all weights but those whose names begin with this.
     Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.
     """
-    if whole_but and weights is None:
-        raise UserError("train_only changes a trained network; pass its weights with --weights FILE")
     source = model_zoo(backbone) if weights is None else str(weights)
     if source is None:
         raise UserError(
@@ -99,6 +97,7 @@ def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
 
 
 def _require_whole(source: str, incompatible: Any, but: str) -> None:
+    """Raises UserError unless the file had all weights whose names do not begin with `but`, in the network's shapes."""
     wrong = set(incompatible.missing_keys) | {entry[0] for entry in incompatible.incorrect_shapes}
     lacking = sorted(name for name in wrong if not name.startswith(but))
     if lacking:

@@ -28,10 +28,6 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
             f"iterations leave {settings.iterations // settings.checkpoint_period}: lower swa_checkpoints or checkpoint_period"
         )
     Division(settings.batch_size, settings.accumulation, machines.processes)  # raises if it cannot be divided
-    if settings.train_only and initial_weights == RANDOM:
-        raise UserError(
-            f"train_only: {settings.train_only} needs --weights of a trained network, got random ones"
-        )
     if initial_weights == RANDOM:
         _require_trainable_norm(settings)
     elif initial_weights is not None:

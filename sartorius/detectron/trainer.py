@@ -57,6 +57,10 @@ def train(
     Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
     require_possible(settings, None if resume else initial_weights, machines)
+    if settings.train_only and not resume and initial_weights in (None, RANDOM):
+        raise UserError(
+            f"train_only: {settings.train_only} changes a trained network; pass its weights with --weights FILE"
+        )
     if not data.training:
         raise UserError("no training images are left: every image is in the validation fold")
     if settings.patience and not data.validation:
