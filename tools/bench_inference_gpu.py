@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench_inference import PLAIN, cells_of_plain, chosen, our_engine, plain_engine, plain_settings
+from bench_inference import (
+    PLAIN,
+    cells_of_plain,
+    chosen,
+    our_engine,
+    plain_engine,
+    plain_settings,
+    without_mask_iou_head,
+)
 from bench_models import (
     FOUND,
     WARM_UP,
@@ -80,6 +88,7 @@ def pipeline_blocks(settings: ModelSettings, weights: Path, images: list[Path], 
 def section_on(options: argparse.Namespace, device: str) -> list[str]:
     """Run everything on a device and return the lines of the page."""
     settings, images = plain_settings(options), chosen(options)
+    weights = without_mask_iou_head(options.weights)
     float32 = settings.model_copy(update={"gpu_precision": "float32"})
     float16 = settings.model_copy(update={"gpu_precision": "float16"})
     made = {
@@ -89,7 +98,7 @@ def section_on(options: argparse.Namespace, device: str) -> list[str]:
         PIPELINE: (pipeline_blocks, float16),
     }
     engines = {
-        name: EngineProcess(make, own, options.weights, images, device, threads=THREADS, device=device)
+        name: EngineProcess(make, own, weights, images, device, threads=THREADS, device=device)
         for name, (make, own) in made.items()
     }
     for engine in engines.values():
@@ -130,7 +139,7 @@ def explained(
     options: argparse.Namespace, settings: ModelSettings, images: list[Path], device: str
 ) -> list[str]:
     """The lines under the table: how it was measured, and where the limit lies."""
-    engine = our_engine(settings, options.weights, images, device)
+    engine = our_engine(settings, without_mask_iou_head(options.weights), images, device)
     work = statistics.mean(gigaflops(lambda job=job: engine(job)) for job in range(len(images)))
     rate = half_matmul_gflops(device)
     return [

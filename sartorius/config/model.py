@@ -37,7 +37,7 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")
         if self.patience and not self.evaluation_period:
             raise ValueError("patience counts evaluations during training; set evaluation_period above 0")
-        if self.train_only == "mask_iou_head" and not self.mask_iou_head:
+        if "mask_iou_head" in self.train_only and not self.mask_iou_head:
             raise ValueError(
                 "train_only names mask_iou_head, which the network lacks; set `mask_iou_head: true`"
             )

@@ -56,10 +56,10 @@ class SolverSettings(FrozenSettings):
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = Field(
         2, description="Residual stages kept frozen, 1 is the stem."
     )
-    train_only: Literal["mask_iou_head"] | None = Field(
-        None,
-        description="Train this head alone: all other weights stay what `--weights` gives; null trains what "
-        "`freeze_stages` leaves.",
+    train_only: tuple[Literal["mask_head", "mask_iou_head"], ...] = Field(
+        (),
+        description="Train these heads alone, on what the network finds: all other weights stay what `--weights` gives; "
+        "with none, what `freeze_stages` leaves is trained.",
     )
     rpn_batch: Count = Field(256, description="Anchors per image that train the proposal network.")
     roi_batch: Count = Field(128, description="Proposals per image that train the heads.")

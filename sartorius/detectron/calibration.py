@@ -1,7 +1,8 @@
 """The ranges of a trained network's layers, seen on images that it was trained on, for its convolutions in bytes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -58,14 +59,19 @@ def ranges_on(images: Sequence[NDArray[np.uint8]], settings: ModelSettings, chec
     """
     network = build_model(detectron_config(settings, "cpu")).eval()
     load_trained(network, checkpoint)
+    return ranges_of(network, images, settings)
+
+
+def ranges_of(network: nn.Module, images: Sequence[NDArray[np.uint8]], settings: ModelSettings) -> Ranges:
+    """The ranges of a network's layers on `IMAGES` of the images; see `ranges_on`."""
     predictor = Predictor(network, settings)
-    seen = _watched(network)
     of_images: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for image in _spread(images):
-        seen.clear()
-        predictor(image, "calibration", ViewSettings())
-        for name, found in seen.items():
-            of_images[name].append(found)
+    with _watched(network) as seen:
+        for image in _spread(images):
+            seen.clear()
+            predictor(image, "calibration", ViewSettings())
+            for name, found in seen.items():
+                of_images[name].append(found)
     return {
         name: (fmean(low for low, _ in found), fmean(high for _, high in found))
         for name, found in of_images.items()
@@ -76,7 +82,8 @@ def _spread(images: Sequence[Image]) -> Sequence[Image]:
     return images[:: -(-len(images) // IMAGES)]
 
 
-def _watched(network: nn.Module) -> dict[str, tuple[float, float]]:
+@contextmanager
+def _watched(network: nn.Module) -> Iterator[dict[str, tuple[float, float]]]:
     """Fills itself with the ranges of what passes through the network, over all pyramid levels where there are several."""
     makers = set(byte_makers(network))
     seen: dict[str, tuple[float, float]] = {}
@@ -92,12 +99,17 @@ def _watched(network: nn.Module) -> dict[str, tuple[float, float]]:
     def given_hook(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
         return lambda layer, given: note(name, given[0])
 
-    for name, layer in byte_layers(network).items():
-        if layer in makers:
-            layer.register_forward_pre_hook(given_hook(name))
-        else:
-            layer.register_forward_hook(result_hook(name))
-    return seen
+    hooks = [
+        layer.register_forward_pre_hook(given_hook(name))
+        if layer in makers
+        else layer.register_forward_hook(result_hook(name))
+        for name, layer in byte_layers(network).items()
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _range(x: Tensor) -> tuple[float, float]:

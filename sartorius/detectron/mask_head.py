@@ -114,6 +114,19 @@ def mask_loss(logits: Tensor, instances: list[Instances], kind: str) -> Tensor:
     return (each * image_shares(counts, logits.device)).sum()
 
 
+def well_found(found: Instances, cells: Instances, numbers: Tensor, fits: Tensor) -> Instances:
+    """Detections as proposals that train the mask head, each with its own cell and the class that it was found to have.
+
+    numbers: (n,) of each detection's own cell. fits: (n,) bool, which detections are taken.
+    """
+    return Instances(
+        found.image_size,
+        proposal_boxes=found.pred_boxes[fits],
+        gt_classes=found.pred_classes[fits],
+        gt_masks=cells.gt_masks[numbers[fits]],
+    )
+
+
 def bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """The mean cross entropy of each mask's pixels: (N, S, S) logits and 0/1 targets to (N,)."""
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=(1, 2))

@@ -31,9 +31,9 @@ _AT_ONCE = 64
 
 
 def add_mask_iou_keys(cfg: CfgNode) -> None:
-    """Give a detectron2 configuration the keys of this module: whether there is the head, and whether it alone trains."""
+    """Give a detectron2 configuration the keys of this module: whether there is the head, and the heads that alone train."""
     cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD = False
-    cfg.MODEL.ROI_HEADS.MASK_IOU_ALONE = False
+    cfg.MODEL.ROI_HEADS.TRAIN_ONLY = []
 
 
 class MaskIoUHead(nn.Module):
@@ -88,29 +88,30 @@ class MaskIoUHead(nn.Module):
         return ordered
 
 
-def mask_iou_loss(logits: Tensor, found: Sequence[Instances], cells: Sequence[Instances]) -> Tensor:
+def mask_iou_loss(logits: Tensor, ious: Sequence[Tensor]) -> Tensor:
     """The cross entropy of each threshold, as the mean over images of an image's mean; one without detections counts as 0.
 
-    logits: (N, thresholds) of all images' detections in a row. found: for each image its detections. cells: its true cells.
+    logits: (N, thresholds) of all images' detections in a row. ious: for each image those of its detections' masks.
     """
-    counts = [len(image) for image in found]
+    counts = [len(image) for image in ious]
     if not sum(counts):
         return logits.sum() * 0
-    ious = torch.cat([mask_ious(*pair) for pair in zip(found, cells, strict=True)])
-    passed = ious[:, None] > torch.tensor(THRESHOLDS, dtype=ious.dtype, device=ious.device)
+    each_iou = torch.cat(list(ious))[:, None]
+    passed = each_iou > torch.tensor(THRESHOLDS, dtype=each_iou.dtype, device=logits.device)
     each = functional.binary_cross_entropy_with_logits(logits, passed.float(), reduction="none").mean(dim=1)
     return (each * image_shares(counts, logits.device)).sum()
 
 
-def mask_ious(found: Instances, cells: Instances) -> Tensor:
-    """(n,) the IoU of each detection's mask with the cell whose box overlaps its own the most; 0 where none does.
+def own_cells(found: Instances, cells: Instances) -> tuple[Tensor, Tensor]:
+    """(n,) the number of the cell whose box overlaps each detection's the most, and (n,) its mask's IoU with that cell.
 
-    Cells are drawn on the grid of the detection's box, and what of them lies outside counts by their area.
+    Both are 0 where there is none. Cells are drawn on the grid of the detection's box, and what of them lies outside counts
+    by their area.
     found: n detections with `pred_boxes` and `pred_masks`. cells: with `gt_boxes` and `gt_masks`.
     """
     boxes = found.pred_boxes.tensor
     if not len(cells) or not len(boxes):
-        return boxes.new_zeros(len(boxes))
+        return torch.zeros_like(found.pred_classes), boxes.new_zeros(len(boxes))
     overlap, number = pairwise_iou(found.pred_boxes, cells.gt_boxes).max(dim=1)
     drawn = found.pred_masks[:, 0] > 0.5
     side = drawn.shape[-1]
@@ -120,7 +121,7 @@ def mask_ious(found: Instances, cells: Instances) -> Tensor:
     shared = (drawn & truth).float().mean(dim=(1, 2)) * box_px
     cell_px = (whole * cells.gt_boxes.area())[number]
     either = drawn.float().mean(dim=(1, 2)) * box_px + cell_px - shared
-    return (shared / either.clamp(min=1e-6)).clamp(max=1) * (overlap > 0)
+    return number, (shared / either.clamp(min=1e-6)).clamp(max=1) * (overlap > 0)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ picture the same whichever batch, process or resumed run it is seen in.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from sartorius.detectron import batched
 from sartorius.detectron.batched import SamplingRules, drawn_proposals
-from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, predicting
+from sartorius.detectron.mask_head import well_found
+from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, own_cells, predicting
 from sartorius.detectron.quick import quicken
+from sartorius.metrics.matching import THRESHOLDS
 
 
 class PictureSeeds:
@@ -62,18 +64,33 @@ class CellHeads:
         """Losses in training, detections otherwise."""
         found, losses = super().forward(images, features, proposals, targets)
         if self.training and self.mask_iou_head is not None:
-            losses |= self.mask_iou_losses(features, proposals, targets)
+            losses |= self.detection_losses(features, proposals, targets, ["mask_iou_head"])
         return found, losses
 
-    def mask_iou_losses(
-        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
+    def detection_losses(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances],
+        heads: Sequence[str],
     ) -> dict[str, Tensor]:
-        """The loss of the head that foresees masks' IoU, on what the other heads find in training pictures."""
+        """The losses of these heads on what the network finds in training pictures; their gradients go no further.
+
+        heads: of "mask_head", which learns from detections whose masks fit a cell by half at least, and "mask_iou_head".
+        """
         with predicting(self):
             found = self._forward_box(features, proposals)
             pixels = self._mask_features(features, found)
             found = self.mask_head(pixels, found)
-        return {"loss_mask_iou": mask_iou_loss(self.mask_iou_head(pixels, found), found, targets)}
+            numbers, ious = zip(*map(own_cells, found, targets), strict=True)
+        losses = {}
+        if "mask_iou_head" in heads:
+            losses["loss_mask_iou"] = mask_iou_loss(self.mask_iou_head(pixels, found), ious)
+        if "mask_head" in heads:
+            fits = [own >= THRESHOLDS[0] for own in ious]
+            learnt = list(map(well_found, found, targets, numbers, fits))
+            losses |= self.mask_head(pixels[torch.cat(fits)], learnt)
+        return losses
 
     def _forward_box(self, *arguments: object) -> object:
         """Losses in training; otherwise detections, before a mask is drawn of any."""
@@ -148,37 +165,38 @@ class CellRCNN(GeneralizedRCNN):
     """detectron2's Mask R-CNN of quicker layers, which hands each training picture's `seed` to where it draws at random."""
 
     @configurable
-    def __init__(self, *, mask_iou_alone: bool, **parts: object) -> None:
+    def __init__(self, *, train_only: Sequence[str], **parts: object) -> None:
         super().__init__(**parts)
         quicken(self)
-        self._mask_iou_alone = mask_iou_alone
-        if mask_iou_alone:
+        self._train_only = train_only
+        if train_only:
             self.requires_grad_(False)
-            self.roi_heads.mask_iou_head.requires_grad_(True)
+            for head in train_only:
+                self.roi_heads.get_submodule(head).requires_grad_(True)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """The arguments that a configuration stands for."""
-        return super().from_config(cfg) | {"mask_iou_alone": cfg.MODEL.ROI_HEADS.MASK_IOU_ALONE}
+        return super().from_config(cfg) | {"train_only": cfg.MODEL.ROI_HEADS.TRAIN_ONLY}
 
     def forward(self, batched_inputs: list[dict[str, object]]) -> object:
         """Losses in training, detections otherwise."""
-        if self.training and self._mask_iou_alone:
-            return self._mask_iou_losses(batched_inputs)
+        if self.training and self._train_only:
+            return self._head_losses(batched_inputs)
         if self.training and "seed" in batched_inputs[0]:
             seeds = [int(picture["seed"]) for picture in batched_inputs]
             self.proposal_generator.seeds.expect(seeds)
             self.roi_heads.seeds.expect(seed + 1 for seed in seeds)
         return super().forward(batched_inputs)
 
-    def _mask_iou_losses(self, batched_inputs: list[dict[str, object]]) -> dict[str, Tensor]:
-        """The loss of the only head that is trained: everything before it predicts."""
+    def _head_losses(self, batched_inputs: list[dict[str, object]]) -> dict[str, Tensor]:
+        """The losses of the only heads that are trained: everything before them predicts."""
         targets = [picture["instances"].to(self.device) for picture in batched_inputs]
         with predicting(self):
             images = self.preprocess_image(batched_inputs)
             features = self.backbone(images.tensor)
             proposals, _ = self.proposal_generator(images, features)
-        return self.roi_heads.mask_iou_losses(features, proposals, targets)
+        return self.roi_heads.detection_losses(features, proposals, targets, self._train_only)
 
     def preprocess_image(self, batched_inputs: list[dict[str, object]]) -> ImageList:
         """The normalised, padded pictures, of `image` (3, H, W), or (1, H, W) of grey ones, uint8 or float32.

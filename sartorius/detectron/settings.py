@@ -166,7 +166,7 @@ def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
                     f"detectron: {key} has no effect beside clip_gradient_norm; set one of the two"
                 )
         solver.LARGEST_GRADIENT_NORM = settings.clip_gradient_norm
-    cfg.MODEL.ROI_HEADS.MASK_IOU_ALONE = settings.train_only == "mask_iou_head"
+    cfg.MODEL.ROI_HEADS.TRAIN_ONLY = list(settings.train_only)
     cfg.MODEL.RPN.BATCH_SIZE_PER_IMAGE = settings.rpn_batch
     cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = settings.roi_batch
     cfg.DATALOADER.NUM_WORKERS = settings.data_workers

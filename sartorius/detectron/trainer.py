@@ -19,11 +19,12 @@ from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, Tenso
 from sartorius.config import ModelSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of, last_checkpoints
-from sartorius.detectron.calibration import ranges_on
+from sartorius.detectron.calibration import ranges_of, ranges_on
 from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.graphs import replayed
 from sartorius.detectron.initial_weights import load_initial
+from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.logs import logging_into
 from sartorius.detectron.mask_iou import MASK_IOU_HEAD
 from sartorius.detectron.processes import Machines, bare_model, is_first_process, run_on, shared_model
@@ -59,7 +60,7 @@ def train(
     require_possible(settings, None if resume else initial_weights, machines)
     if settings.train_only and not resume and initial_weights in (None, RANDOM):
         raise UserError(
-            f"train_only: {settings.train_only} changes a trained network; pass its weights with --weights FILE"
+            f"train_only: [{', '.join(settings.train_only)}] changes a trained network; pass its weights with --weights FILE"
         )
     if not data.training:
         raise UserError("no training images are left: every image is in the validation fold")
@@ -135,6 +136,14 @@ class CellTrainer(DefaultTrainer):
                 MASK_IOU_HEAD if self._settings.train_only else "",
             )
             logging.getLogger("sartorius").info("starting from %s", source)
+        if self._settings.train_only and self._settings.cpu_convolutions == "int8":
+            self._predict_in_bytes()
+
+    def _predict_in_bytes(self) -> None:
+        """On a CPU, let the layers that stay as they are compute as they will when the heads are used, and as fast."""
+        if self.cfg.MODEL.DEVICE == "cpu" and int8_works():
+            pixels = [image.pixels for image in self._data.training]
+            to_int8(self._bare_model, ranges_of(self._bare_model, pixels, self._settings))
 
     def train(self) -> None:
         """Take the steps that are left, fewer when the score no longer rises; then the mean of the last weights.
