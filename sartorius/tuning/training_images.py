@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
+from sartorius.data.leakage import TRAINED_ON, read_trained_on
 from sartorius.errors import UserError
 from sartorius.experiment import PROVENANCE, file_sha256
 from sartorius.pipeline.staleness import SourceModel
@@ -28,8 +29,8 @@ def trained_on(
     """The images that any of the models behind each cache was trained on.
 
     models: for each cache, the model of each source. A run folder says in its `provenance.json` which fold was left
-    out of its training; a model is recognised by the SHA-256 of the weights in the ensemble's run folders, or in those
-    of the other folds beside them.
+    out of its training, and weights without a run have a `trained_on.csv` beside them; a model is recognised by the
+    SHA-256 of the weights in the ensemble's folders, or in those of the other folds beside them.
     Raises UserError if a model was trained by another split than `folds_csv`: then no image is known to be new to it.
     """
     runs = {
@@ -49,20 +50,26 @@ def trained_on(
     said = [f"from {where}"] if known else []
     if unknown:
         said.append(
-            f"for no image of the weights {', '.join(unknown)}, which have no {PROVENANCE} beside them"
+            f"for no image of the weights {', '.join(unknown)}, which have no {PROVENANCE} or {TRAINED_ON} beside them"
         )
     return TrainedOn(of_caches, "; ".join(said))
 
 
 def _runs(weights: Path) -> Iterator[tuple[str, Path]]:
-    """SHA-256 of the weights of a run, and of those of the same run's other folds, with their `provenance.json`."""
+    """SHA-256 of the weights of a run, and of those of the same run's other folds, with what tells of their training."""
     for file in [weights, *sorted(weights.parent.parent.glob(f"fold*/{weights.name}"))]:
-        provenance = file.parent / PROVENANCE
-        if file.is_file() and provenance.is_file():
-            yield file_sha256(file), provenance
+        told = [file.parent / name for name in (PROVENANCE, TRAINED_ON) if (file.parent / name).is_file()]
+        if file.is_file() and told:
+            yield file_sha256(file), told[0]
 
 
-def _training_images(provenance: Path, folds_csv: Path, folds: Mapping[str, int]) -> set[str]:
+def _training_images(told: Path, folds_csv: Path, folds: Mapping[str, int]) -> set[str]:
+    if told.name == TRAINED_ON:
+        return set(read_trained_on(told.parent)) & folds.keys()
+    return _by_provenance(told, folds_csv, folds)
+
+
+def _by_provenance(provenance: Path, folds_csv: Path, folds: Mapping[str, int]) -> set[str]:
     try:
         run: dict[str, Any] = json.loads(provenance.read_text(encoding="utf-8"))
         fold, split = run["fold"], run["folds_sha256"]

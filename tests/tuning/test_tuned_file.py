@@ -13,6 +13,7 @@ from command_line import run
 from sartorius.cells import no_cells
 from sartorius.config import load_ensemble_settings
 from sartorius.data.folds import write_folds
+from sartorius.data.leakage import write_trained_on
 from sartorius.data.predictions import read_manifest, write_manifest
 from sartorius.errors import UserError
 from sartorius.experiment import file_sha256
@@ -156,13 +157,26 @@ def run_folder(scene, tmp_path) -> SimpleNamespace:
         )
         return data_of(scene, caches=(cache,))
 
-    return SimpleNamespace(ensemble=ensemble, says=says)
+    def names(*image_ids: str) -> Data:
+        write_trained_on(folder, dict.fromkeys(image_ids, "0" * 64))
+        return data_of(scene, caches=(cache,))
+
+    return SimpleNamespace(ensemble=ensemble, says=says, names=names)
 
 
 def test_images_that_a_model_was_trained_on_are_left_out(scene, run_folder):
     cached = read_cached_images(run_folder.ensemble, scene.settings, run_folder.says(), 3, 0)
     assert cached.image_ids == tuple(sorted(scene.truth))[::2]
     assert cached.left_out == tuple(sorted(scene.truth))[1::2]
+
+
+def test_weights_without_a_run_tell_by_the_table_beside_them_what_they_were_trained_on(scene, run_folder):
+    known = sorted(scene.truth)
+    data = run_folder.names(known[1], known[2], "synthetic_1")
+    cached = read_cached_images(run_folder.ensemble, scene.settings, data, 3, 0)
+    assert cached.left_out == (known[1], known[2])
+    assert cached.trained.origin.startswith("from ")
+    assert cached.trained.origin.endswith("trained_on.csv")
 
 
 def test_a_model_that_was_trained_on_all_images_leaves_none_to_tune_on(scene, run_folder):
