@@ -22,6 +22,8 @@ Ranges = Mapping[str, tuple[float, float]]
 
 #: A processor without 8-bit dot products adds two products of a byte and a weight in 16 bits; one is for rounding.
 _LARGEST_PAIR = 32767 / 255 - 1
+#: Numbers of steps closer than this to an integer are that integer, but for float32's rounding.
+_WHOLE = 1e-3
 #: Numbers that become bytes at once: few enough to stay in a core's cache.
 _AT_ONCE = 1 << 16
 
@@ -111,13 +113,20 @@ def weight_steps(weight: Tensor) -> Tensor:
     """(K,) the step of each output channel's 8-bit weights.
 
     weight: (K, C, H, W). Steps are large enough that the products of two neighbouring channels' weights with bytes fit
-    into 16 bits, where many processors would otherwise cut their sum off without a word.
+    into 16 bits, where many processors would otherwise cut their sum off without a word. Weights that are whole numbers of
+    such steps, as in a file of 8-bit weights, keep those: anew, the largest pair's rounding would scale them all.
     """
     size = weight.abs()
     if size.shape[1] % 2:
         size = torch.cat([size, torch.zeros_like(size[:, :1])], dim=1)
-    pairs = size[:, 0::2] + size[:, 1::2]
-    steps = torch.maximum(size.amax((1, 2, 3)) / 127, pairs.amax((1, 2, 3)) / _LARGEST_PAIR)
+    largest = size.amax((1, 2, 3))
+    largest_pair = (size[:, 0::2] + size[:, 1::2]).amax((1, 2, 3))
+    steps = torch.maximum(largest / 127, largest_pair / _LARGEST_PAIR).clamp(min=1e-12)
+    for before in (largest / 127, largest_pair / 127, largest_pair / 128):
+        counted = weight / before.clamp(min=1e-12)[:, None, None, None]
+        whole = (counted - counted.round()).abs().amax((1, 2, 3)) < _WHOLE
+        fits = (largest < 127.5 * before) & (largest_pair < 128.5 * before)
+        steps = torch.where(whole & fits, before, steps)
     return steps.clamp(min=1e-12)
 
 

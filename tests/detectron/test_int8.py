@@ -94,6 +94,18 @@ def seen_by(predictor: Predictor, image: Path) -> dict[str, torch.Tensor]:
     return pyramid | found | {f"deltas {name}": level for name, level in zip(pyramid, deltas, strict=True)}
 
 
+@pytest.mark.parametrize("sign", [None, 1])
+def test_weights_that_are_whole_steps_keep_them_however_often_they_are_rounded(sign: int | None) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(256, 33, 3, 3) if sign is None else torch.rand(256, 33, 3, 3) + 0.5
+    steps = weight_steps(weight)
+    whole = (weight / steps[:, None, None, None]).round()
+    assert set(whole.abs().amax((1, 2, 3)).int().tolist()) <= set(range(60, 128))
+    torch.testing.assert_close(weight_steps(whole * steps[:, None, None, None]), steps, rtol=1e-6, atol=0)
+    scaled = whole * steps[:, None, None, None] * 0.37  # as a norm joined in does
+    torch.testing.assert_close(weight_steps(scaled), steps * 0.37, rtol=1e-6, atol=0)
+
+
 @needs_int8
 @pytest.mark.parametrize(("side", "groups"), [(1, 1), (3, 1), (3, 4)])
 def test_sums_of_the_largest_bytes_are_exact(side: int, groups: int) -> None:
@@ -145,9 +157,9 @@ def test_weights_whose_neighbours_are_small_keep_all_eight_bits() -> None:
     weight = torch.zeros(1, 4, 1, 1)
     weight[0, 0] = 1.0
     assert weight_steps(weight).tolist() == pytest.approx([1 / 127])
-    weight[0, 1] = 1.0
-    assert weight_steps(weight).tolist() == pytest.approx([2 / (32767 / 255 - 1)])
-    assert weight_steps(weight[:, 1:]).tolist() == pytest.approx([1 / 127])  # an odd number of channels
+    weight[0, 1] = 0.91
+    assert weight_steps(weight).tolist() == pytest.approx([1.91 / (32767 / 255 - 1)])
+    assert weight_steps(weight[:, 1:]).tolist() == pytest.approx([0.91 / 127])  # an odd number of channels
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 5.1), (-2.0, 3.1), (1.0, 5.1), (-4.0, -1.0), (0.0, 0.0)])
