@@ -65,6 +65,6 @@ def test_the_starter_fuses_the_masks_of_two_views_of_the_model_that_ships():
     assert isinstance(settings.fusion, MasksSettings)
     (member,) = settings.members
     assert (member.model, member.weights) == (
-        "../models/mask_rcnn_r50_lean_gpu.yaml",
+        "../models/mask_rcnn_r50_lean_heads.yaml",
         "../../models/starter/model.safetensors",
     )
