@@ -94,18 +94,6 @@ def seen_by(predictor: Predictor, image: Path) -> dict[str, torch.Tensor]:
     return pyramid | found | {f"deltas {name}": level for name, level in zip(pyramid, deltas, strict=True)}
 
 
-@pytest.mark.parametrize("sign", [None, 1])
-def test_weights_that_are_whole_steps_keep_them_however_often_they_are_rounded(sign: int | None) -> None:
-    torch.manual_seed(0)
-    weight = torch.randn(256, 33, 3, 3) if sign is None else torch.rand(256, 33, 3, 3) + 0.5
-    steps = weight_steps(weight)
-    whole = (weight / steps[:, None, None, None]).round()
-    assert set(whole.abs().amax((1, 2, 3)).int().tolist()) <= set(range(60, 128))
-    torch.testing.assert_close(weight_steps(whole * steps[:, None, None, None]), steps, rtol=1e-6, atol=0)
-    scaled = whole * steps[:, None, None, None] * 0.37  # as a norm joined in does
-    torch.testing.assert_close(weight_steps(scaled), steps * 0.37, rtol=1e-6, atol=0)
-
-
 @needs_int8
 @pytest.mark.parametrize(("side", "groups"), [(1, 1), (3, 1), (3, 4)])
 def test_sums_of_the_largest_bytes_are_exact(side: int, groups: int) -> None:

@@ -84,6 +84,18 @@ def test_8_bit_convolutions_round_stored_bytes_no_further() -> None:
     torch.testing.assert_close(there_and_back(stored), stored, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("sign", [None, 1])
+def test_weights_that_are_whole_steps_keep_them_however_often_they_are_rounded(sign: int | None) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(256, 33, 3, 3) if sign is None else torch.rand(256, 33, 3, 3) + 0.5
+    steps = weight_steps(weight)
+    whole = (weight / steps[:, None, None, None]).round()
+    assert set(whole.abs().amax((1, 2, 3)).int().tolist()) <= set(range(60, 128))
+    torch.testing.assert_close(weight_steps(whole * steps[:, None, None, None]), steps, rtol=1e-6, atol=0)
+    scaled = whole * steps[:, None, None, None] * 0.37  # as a norm joined in does
+    torch.testing.assert_close(weight_steps(scaled), steps * 0.37, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("nothing", [0.0, 1e-44])
 def test_a_channel_of_zeros_stays_one(nothing: float) -> None:
     weight = large([nothing, -nothing], [1.0, 0.5])
