@@ -63,7 +63,10 @@ def ranges_on(images: Sequence[NDArray[np.uint8]], settings: ModelSettings, chec
 
 
 def ranges_of(network: nn.Module, images: Sequence[NDArray[np.uint8]], settings: ModelSettings) -> Ranges:
-    """The ranges of a network's layers on `IMAGES` of the images; see `ranges_on`."""
+    """The ranges of a network's layers on `IMAGES` of the images, evenly spread; the network is left as it was.
+
+    images: each (H, W) uint8 grey. Raises UserError if the network has layers that cannot compute in bytes.
+    """
     predictor = Predictor(network, settings)
     of_images: dict[str, list[tuple[float, float]]] = defaultdict(list)
     with _watched(network) as seen:
