@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 
 from sartorius.cells import Cells
-from sartorius.config import load_ensemble_settings
+from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.data.competition import read_truth
 from sartorius.data.folds import write_folds
 from sartorius.data.predictions import PredictionManifest, prediction_path, write_cells, write_manifest
 from sartorius.data.synthetic import synthesize
+from sartorius.metrics.competition import average_precision
+from sartorius.pipeline import fused_and_cleaned, read_sources
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 ENSEMBLE = """\
@@ -34,6 +36,16 @@ def simulated(truth: Cells, n_sources: int, seed: int) -> dict[str, Cells]:
     finally:
         sys.path.remove(str(TOOLS))
     return simulated_sources(truth, n_sources, np.random.default_rng(seed))
+
+
+def mean_with(settings: EnsembleSettings, scene: SimpleNamespace) -> float:
+    """The mean score of the scene's images by the pipeline."""
+    found = {
+        name: fused_and_cleaned(read_sources(settings, scene.cache, name), settings) for name in scene.truth
+    }
+    return float(
+        np.mean([average_precision(found[name], truth).mean() for name, truth in scene.truth.items()])
+    )
 
 
 def written_scene(folder: Path, images_per_type: int = 2) -> SimpleNamespace:

@@ -124,7 +124,13 @@ def _print(record: "TunedRecord") -> None:
 def _worth(gains: "Gains") -> str:
     parts = [f"view {name} {gain:+.4f}" for name, gain in gains.views.items()]
     parts += [f"model {name} {gain:+.4f}" for name, gain in gains.members.items()]
-    return f"worth (a run short of time drops the least per minute first): {', '.join(parts)}"
+    worth = f"worth (a run short of time drops the least per minute first): {', '.join(parts)}"
+    if not gains.fewer_sources:
+        return worth
+    fewer = [f"{left.sources} {left.total:.4f}" for left in gains.fewer_sources]
+    return (
+        f"{worth}\nwith fewer sources, score thresholds searched for each number of them: {', '.join(fewer)}"
+    )
 
 
 def _figures(score: "TunedScore", types: list[str]) -> list[Any]:

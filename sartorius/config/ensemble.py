@@ -190,7 +190,9 @@ def load_ensemble_settings(path: Path) -> EnsembleSettings:
 def _require_types_of_models(path: Path, settings: EnsembleSettings, known: Sequence[str]) -> None:
     fusions = {"fusion": settings.fusion}
     fusions |= {f"fusion_per_type.{name}": fusion for name, fusion in settings.fusion_per_type.items()}
+    fewer = settings.gains.fewer_sources if settings.gains else ()
     groups: dict[str, BaseModel] = {**fusions, "postprocess": settings.postprocess}
+    groups |= {f"gains.fewer_sources[{place}]": left for place, left in enumerate(fewer)}
     per_type = {
         f"{group}.{key}": value
         for group, own in groups.items()

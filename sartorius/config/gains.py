@@ -1,8 +1,21 @@
 """What each view and each model of an ensemble is worth: what a run that is short of time drops first."""
 
+from typing import Annotated
+
 from pydantic import Field
 
+from sartorius.config.per_type import FractionPerType
 from sartorius.config.reading import FrozenSettings
+
+
+class FewerSources(FrozenSettings):
+    """What holds once parts were dropped and so many sources are left."""
+
+    sources: Annotated[int, Field(ge=1)] = Field(description="How many `member/view` are left.")
+    score_threshold: FractionPerType = Field(
+        description="In place of that of `postprocess`: scores are other ones where fewer sources vote."
+    )
+    total: float = Field(description="Competition mAP with it, on the images that it was searched on.")
 
 
 class Gains(FrozenSettings):
@@ -15,5 +28,8 @@ class Gains(FrozenSettings):
     members: dict[str, float] = Field(
         default_factory=dict,
         description="By name of the model: competition mAP of all models less that without this one.",
+    )
+    fewer_sources: tuple[FewerSources, ...] = Field(
+        (), description="Score thresholds of what is left when parts are dropped one after the other."
     )
     measured_on: str = Field("", description="Which images and command the gains are from.")

@@ -1,7 +1,7 @@
 """What of an ensemble fits into the time that is left, judged by the images that are done."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -85,23 +85,36 @@ def fitted(settings: EnsembleSettings, timed: Sequence[ImageSeconds], images: in
     timed, images: as for `estimated`.
     """
     dropped: list[_Part] = []
-    left = settings
+    left, smaller = settings, _narrowings(settings, timed)
     while (estimate := estimated(timed, left, images)).most > left_s:
-        parts = _droppable(left)
-        if not parts:
+        part, left = next(smaller, (None, left))
+        if part is None:
             break
+        dropped.append(part)
+    return Fit(left, tuple(_explained(part, settings.gains) for part in dropped), estimate)
+
+
+def narrowings(settings: EnsembleSettings) -> Iterator[EnsembleSettings]:
+    """What is left when parts are dropped one after the other, each view taking time as it has pixels."""
+    pixels = {f"{member.name}/{view.name}": view.scale**2 for member, view in settings.parts}
+    return (left for _, left in _narrowings(settings, [ImageSeconds(pixels, 0)]))
+
+
+def _narrowings(
+    settings: EnsembleSettings, timed: Sequence[ImageSeconds]
+) -> Iterator[tuple[_Part, EnsembleSettings]]:
+    """What is dropped next, and what is left then."""
+    dropped: list[_Part] = []
+    left = settings
+    while parts := _views(left) or _models(left):
         dropped.append(min(parts, key=lambda part: (_per_minute(part, left, timed), -part.order)))
         left = _without(settings, dropped)
-    return Fit(left, tuple(_explained(part, settings.gains) for part in dropped), estimate)
+        yield dropped[-1], left
 
 
 def known_gains(settings: EnsembleSettings) -> bool:
     """Whether the file says what every view and model is worth that could be dropped."""
     return all(_gain(part, settings.gains) is not None for part in [*_views(settings), *_models(settings)])
-
-
-def _droppable(settings: EnsembleSettings) -> list[_Part]:
-    return _views(settings) or _models(settings)
 
 
 def _views(settings: EnsembleSettings) -> list[_Part]:

@@ -26,10 +26,18 @@ def smaller_ensemble(
 
 
 def narrowed_like(whole: EnsembleSettings, narrowed: EnsembleSettings) -> EnsembleSettings:
-    """`whole` without what `narrowed` lacks: votes are rounded once, however many times something was dropped."""
+    """`whole` without what `narrowed` lacks: votes are rounded once, however many times something was dropped.
+
+    Score thresholds are those that the gains of `whole` have for so few sources, if they have any.
+    """
     views = {view.name for view in whole.views} - {view.name for view in narrowed.views}
     members = {member.name for member in whole.members} - {member.name for member in narrowed.members}
-    return smaller_ensemble(whole, views, members)
+    left = smaller_ensemble(whole, views, members)
+    for fewer in whole.gains.fewer_sources if whole.gains else ():
+        if fewer.sources == len(left.sources) < len(whole.sources):
+            changed = {"score_threshold": fewer.score_threshold}
+            return left.model_copy(update={"postprocess": left.postprocess.model_copy(update=changed)})
+    return left
 
 
 def _fewer_votes(fusion: FusionSettings, share: float) -> FusionSettings:

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.config.ensemble import EnsembleSettings
-from sartorius.config.gains import Gains
+from sartorius.config.gains import FewerSources, Gains
+from sartorius.pipeline.budget import narrowings
 from sartorius.pipeline.smaller import smaller_ensemble
 from sartorius.tuning.objective import Objective
+from sartorius.tuning.search import Budget, best_settings
 from sartorius.tuning.stages import ImageStages
 
 
@@ -29,13 +31,7 @@ def measured_gains(
     whole = float(image_scores.mean())
 
     def gain(smaller: EnsembleSettings) -> float:
-        left = [
-            ImageStages(
-                {name: image.sources[name] for name in smaller.sources}, image.truth, smaller.source_weights
-            )
-            for image in images
-        ]
-        return round(whole - float(Objective(left).image_scores(smaller).mean()), 6)
+        return round(whole - float(_objective(images, smaller).image_scores(smaller).mean()), 6)
 
     views = [view.name for view in settings.views] if len(settings.views) > 1 else []
     members = [member.name for member in settings.members] if len(settings.members) > 1 else []
@@ -45,4 +41,33 @@ def measured_gains(
         views={name: gain(smaller_ensemble(settings, without_views=[name])) for name in views},
         members={name: gain(smaller_ensemble(settings, without_members=[name])) for name in members},
         measured_on=measured_on,
+    )
+
+
+def thresholds_of_fewer(
+    images: Sequence[ImageStages], settings: EnsembleSettings
+) -> tuple[FewerSources, ...]:
+    """The score thresholds that are best for what is left each time that a run short of time drops another part.
+
+    images: with the predictions of every source. settings: with the gains that say what is dropped first.
+    """
+    found = []
+    for smaller in narrowings(settings):
+        objective = _objective(images, smaller)
+        best = best_settings(objective, smaller, objective.rows, Budget(("score_threshold",), 0, 0))
+        threshold, total = best.postprocess.score_threshold, float(objective.image_scores(best).mean())
+        found.append(
+            FewerSources(sources=len(smaller.sources), score_threshold=threshold, total=round(total, 6))
+        )
+    return tuple(found)
+
+
+def _objective(images: Sequence[ImageStages], smaller: EnsembleSettings) -> Objective:
+    """The score of an ensemble that lacks some of the sources."""
+    weights = smaller.source_weights
+    return Objective(
+        [
+            ImageStages({name: image.sources[name] for name in weights}, image.truth, weights)
+            for image in images
+        ]
     )

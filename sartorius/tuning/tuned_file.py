@@ -1,7 +1,7 @@
 """`sartorius tune`: search, and a tuned ensemble file that says where its settings come from."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from sartorius.files import atomic_path
 from sartorius.metrics.bootstrap import mean_interval, paired_difference
 from sartorius.pipeline.staleness import fusing_sha256
 from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report
-from sartorius.tuning.gains import measured_gains
+from sartorius.tuning.gains import measured_gains, thresholds_of_fewer
 from sartorius.tuning.images import CachedImages, Data, read_cached_images
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
+from sartorius.tuning.stages import ImageStages
 
 Floats = NDArray[np.float64]
 
@@ -65,9 +66,12 @@ def tune(
     objective = Objective(cached.images)
     result = cross_tuned(objective, start, cached.parts.of_image, budget, report)
     record = _record(ensemble, data, cached, budget, result, command)
-    measured_on = f"{len(cached.images)} images the settings were searched on, by {command}"
-    gains = measured_gains(cached.images, result.settings, result.in_fold, measured_on)
-    settings = result.settings if gains is None else result.settings.model_copy(update={"gains": gains})
+    settings = _with_gains(
+        cached.images,
+        result,
+        budget,
+        f"{len(cached.images)} images the settings were searched on, by {command}",
+    )
     write_tuned(out_yaml, ensemble, start, settings, record)
     return Tuned(out_yaml, start, settings, record, result, objective)
 
@@ -103,6 +107,20 @@ def score_of(image_scores: Floats, types: Collection[str]) -> TunedScore:
     names = np.array(list(types))
     per_type = {str(name): float(image_scores[names == name].mean()) for name in np.unique(names)}
     return TunedScore(total=total.value, low=total.low, high=total.high, per_type=per_type)
+
+
+def _with_gains(
+    images: Sequence[ImageStages], result: CrossTuned, budget: Budget, measured_on: str
+) -> EnsembleSettings:
+    """The settings found, with what parts are worth and, if thresholds were searched, those of fewer sources."""
+    gains = measured_gains(images, result.settings, result.in_fold, measured_on)
+    if gains is None:
+        return result.settings
+    settings = result.settings.model_copy(update={"gains": gains})
+    if "score_threshold" not in budget.names:
+        return settings
+    fewer = {"fewer_sources": thresholds_of_fewer(images, settings)}
+    return settings.model_copy(update={"gains": gains.model_copy(update=fewer)})
 
 
 def _record(

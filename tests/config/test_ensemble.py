@@ -29,6 +29,10 @@ def loaded(folder: Path, *lines: str, member: str = "model: model.yaml, weights:
             "postprocess: {min_area_px: {astro: 5}}",
             r"postprocess\.min_area_px has no value for 'shsy5y'; add it or 'default'",
         ),
+        (
+            "gains: {fewer_sources: [{sources: 1, score_threshold: {astro: 0.5}, total: 0.3}]}",
+            r"gains\.fewer_sources\[0\]\.score_threshold has no value for 'shsy5y'",
+        ),
     ],
 )
 def test_types_that_the_models_do_not_know_and_types_without_a_value_are_refused(tmp_path, line, message):

@@ -8,9 +8,9 @@ from sartorius.cells import annotated, no_cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.config.ensemble import MemberSettings, StageWiseSettings, ViewSettings
 from sartorius.config.fusion import MasksSettings, WbfSettings
-from sartorius.config.gains import Gains
+from sartorius.config.gains import FewerSources, Gains
 from sartorius.pipeline import SubmitOptions, submit
-from sartorius.pipeline.budget import ImageSeconds, estimated, fitted, part_names
+from sartorius.pipeline.budget import ImageSeconds, estimated, fitted, narrowings, part_names
 from sartorius.pipeline.smaller import narrowed_like, smaller_ensemble
 from sartorius.submission import check_submission
 
@@ -140,6 +140,27 @@ def test_as_large_a_share_of_fewer_sources_must_agree(settings):
     assert fitted(strict, STEADY, 10, left_s=1).settings.fusion.min_votes == 1
 
 
+def test_what_is_left_has_the_score_threshold_of_so_few_sources(settings):
+    fewer = tuple(FewerSources(sources=count, score_threshold=count / 10, total=0.3) for count in (1, 2, 4))
+    whole = settings.model_copy(update={"gains": Gains(fewer_sources=fewer)})
+    thresholds = [narrowed_like(whole, left).postprocess.score_threshold for left in narrowings(whole)]
+    assert thresholds == [0.2, 0.1]
+    assert narrowed_like(whole, whole) == whole
+
+
+def test_views_go_by_their_pixels_where_no_time_is_known(settings):
+    views = tuple(ViewSettings(scale=scale) for scale in (1, 1.5, 0.8))
+    gains = Gains(
+        views={"none": 0.01, "none_x1.5": 0.02, "none_x0.8": 0.007}, members={"r50": 0.1, "x101": 0.2}
+    )
+    whole = settings.model_copy(update={"views": views, "gains": gains})
+    assert [names(left) for left in narrowings(whole)] == [
+        (["r50", "x101"], ["none", "none_x0.8"]),
+        (["r50", "x101"], ["none_x0.8"]),
+        (["x101"], ["none_x0.8"]),
+    ]
+
+
 class Clock:
     """Time that passes only when a model works."""
 
@@ -257,6 +278,13 @@ def test_the_tuned_files_gains_decide(run, settings):
     submitted, models, _ = run(130, valued)
     assert submitted.dropped == ("view none (worth +0.0010 mAP)",)
     assert ("image19", "horizontal") in models["r50"].seen
+
+
+def test_a_run_goes_on_with_the_score_threshold_of_what_is_left(run, settings):
+    gains = Gains(fewer_sources=(FewerSources(sources=2, score_threshold=1, total=0.3),))
+    submitted, _, _ = run(130, settings.model_copy(update={"gains": gains}))
+    assert submitted.dropped == ("view horizontal",)
+    assert list(submitted.cells.values()) == [3] * 4 + [0] * 16
 
 
 def test_an_ensemble_fused_inside_the_networks_is_made_smaller_too(run, settings, tmp_path):

@@ -5,10 +5,10 @@ import re
 import shutil
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import yaml
 from command_line import run
+from tuning_scene import mean_with
 
 from sartorius.cells import no_cells
 from sartorius.config import load_ensemble_settings
@@ -17,8 +17,6 @@ from sartorius.data.leakage import write_trained_on
 from sartorius.data.predictions import read_manifest, write_manifest
 from sartorius.errors import UserError
 from sartorius.experiment import file_sha256
-from sartorius.metrics.competition import average_precision
-from sartorius.pipeline import fused_and_cleaned, read_sources
 from sartorius.pipeline.staleness import models_in_cache, stale_reasons
 from sartorius.tuning.curves import draw_curves
 from sartorius.tuning.images import Data, read_cached_images
@@ -49,34 +47,10 @@ def test_a_tuned_file_loads_to_the_settings_that_were_found(tuned, scene):
     assert "nms_iou" not in written.get("postprocess", {})  # it was not searched
 
 
-def mean_with(settings, scene) -> float:
-    """The mean score of the scene's images by the pipeline."""
-    found = {
-        name: fused_and_cleaned(read_sources(settings, scene.cache, name), settings) for name in scene.truth
-    }
-    return float(
-        np.mean([average_precision(found[name], truth).mean() for name, truth in scene.truth.items()])
-    )
-
-
 def test_its_scores_are_those_of_the_pipeline(tuned, scene):
     loaded = load_ensemble_settings(tuned.path)
     assert tuned.record.in_fold.total == pytest.approx(mean_with(loaded, scene), abs=1e-12)
     assert tuned.record.untuned.total == pytest.approx(mean_with(scene.settings, scene), abs=1e-12)
-
-
-def test_it_says_what_every_view_and_model_is_worth(tuned, scene):
-    loaded = load_ensemble_settings(tuned.path)
-    whole = mean_with(loaded, scene)
-    for kind, parts in (("views", loaded.views), ("members", loaded.members)):
-        gains = getattr(loaded.gains, kind)
-        assert set(gains) == ({part.name for part in parts} if len(parts) > 1 else set())
-        for part in parts if len(parts) > 1 else ():
-            others = tuple(other for other in parts if other != part)
-            without = loaded.model_copy(update={kind: others})
-            assert gains[part.name] == pytest.approx(whole - mean_with(without, scene), abs=1e-5)
-    assert loaded.gains.views or loaded.gains.members
-    assert "6 images" in loaded.gains.measured_on
 
 
 def test_it_says_what_was_searched_on(tuned, scene):

@@ -1,0 +1,61 @@
+"""What parts of a tuned ensemble are worth, and what holds for the parts that are left without them."""
+
+import pytest
+from tuning_scene import mean_with
+
+from sartorius.config import load_ensemble_settings
+from sartorius.config.per_type import value_for
+from sartorius.pipeline.budget import narrowings
+from sartorius.pipeline.smaller import narrowed_like
+from sartorius.tuning.images import Data
+from sartorius.tuning.objective import with_threshold
+from sartorius.tuning.search import Budget
+from sartorius.tuning.tuned_file import tune
+
+
+def tuned_settings(scene, folder, *names):
+    out = folder / "tuned.yaml"
+    data = Data((scene.cache,), scene.truth_csv, scene.folds)
+    tune(scene.ensemble, data, out, Budget(names, 2, 0), 5, "sartorius tune …")
+    return load_ensemble_settings(out)
+
+
+@pytest.fixture(scope="module")
+def tuned(scene, tmp_path_factory):
+    return tuned_settings(
+        scene, tmp_path_factory.mktemp("tuned"), "score_threshold", "fusion_iou", "min_area"
+    )
+
+
+def test_it_says_what_every_view_and_model_is_worth(tuned, scene):
+    whole = mean_with(tuned, scene)
+    for kind, parts in (("views", tuned.views), ("members", tuned.members)):
+        gains = getattr(tuned.gains, kind)
+        assert set(gains) == ({part.name for part in parts} if len(parts) > 1 else set())
+        for part in parts if len(parts) > 1 else ():
+            others = tuple(other for other in parts if other != part)
+            without = tuned.model_copy(update={kind: others})
+            assert gains[part.name] == pytest.approx(whole - mean_with(without, scene), abs=1e-5)
+    assert tuned.gains.views or tuned.gains.members
+    assert "6 images" in tuned.gains.measured_on
+
+
+def test_score_thresholds_of_what_is_left_are_searched_too(tuned, scene):
+    (smaller,) = narrowings(tuned)
+    assert len(smaller.sources) == 1
+    (fewer,) = tuned.gains.fewer_sources
+    left = narrowed_like(tuned, smaller)
+    assert (fewer.sources, fewer.score_threshold) == (1, left.postprocess.score_threshold)
+    assert left.model_copy(update={"postprocess": smaller.postprocess}) == smaller
+    assert fewer.total == pytest.approx(mean_with(left, scene), abs=1e-5)
+    for cell_type in ("shsy5y", "astro", "cort"):
+        threshold = value_for(fewer.score_threshold, cell_type)
+        for other in (threshold - 0.2, threshold + 0.2):
+            assert mean_with(with_threshold(left, cell_type, max(other, 0)), scene) <= fewer.total + 1e-3
+
+
+def test_without_a_search_for_score_thresholds_those_of_the_file_stay(scene, tmp_path):
+    tuned = tuned_settings(scene, tmp_path, "fusion_iou")
+    assert tuned.gains.fewer_sources == ()
+    (smaller,) = narrowings(tuned)
+    assert narrowed_like(tuned, smaller) == smaller
