@@ -100,6 +100,23 @@ def narrowings(settings: EnsembleSettings) -> Iterator[EnsembleSettings]:
     return (left for _, left in _narrowings(settings, [ImageSeconds(pixels, 0)]))
 
 
+def narrowed_like(whole: EnsembleSettings, narrowed: EnsembleSettings) -> EnsembleSettings:
+    """`whole` without what `narrowed` lacks: votes are rounded once, however many times something was dropped.
+
+    Score thresholds are those that the gains of `whole` have for so few sources, if they are of all its parts.
+    """
+    views = {view.name for view in whole.views} - {view.name for view in narrowed.views}
+    members = {member.name for member in whole.members} - {member.name for member in narrowed.members}
+    left = smaller_ensemble(whole, views, members)
+    if whole.gains is None or not known_gains(whole) or len(left.sources) == len(whole.sources):
+        return left
+    for fewer in whole.gains.fewer_sources:
+        if fewer.sources == len(left.sources):
+            changed = {"score_threshold": fewer.score_threshold}
+            return left.model_copy(update={"postprocess": left.postprocess.model_copy(update=changed)})
+    return left
+
+
 def _narrowings(
     settings: EnsembleSettings, timed: Sequence[ImageSeconds]
 ) -> Iterator[tuple[_Part, EnsembleSettings]]:

@@ -25,21 +25,6 @@ def smaller_ensemble(
     return settings.model_copy(update=changes)
 
 
-def narrowed_like(whole: EnsembleSettings, narrowed: EnsembleSettings) -> EnsembleSettings:
-    """`whole` without what `narrowed` lacks: votes are rounded once, however many times something was dropped.
-
-    Score thresholds are those that the gains of `whole` have for so few sources, if they have any.
-    """
-    views = {view.name for view in whole.views} - {view.name for view in narrowed.views}
-    members = {member.name for member in whole.members} - {member.name for member in narrowed.members}
-    left = smaller_ensemble(whole, views, members)
-    for fewer in whole.gains.fewer_sources if whole.gains else ():
-        if fewer.sources == len(left.sources) < len(whole.sources):
-            changed = {"score_threshold": fewer.score_threshold}
-            return left.model_copy(update={"postprocess": left.postprocess.model_copy(update=changed)})
-    return left
-
-
 def _fewer_votes(fusion: FusionSettings, share: float) -> FusionSettings:
     """The same share of the sources must agree as before, at least one."""
     if not isinstance(fusion, ClusterSettings):

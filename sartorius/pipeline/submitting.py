@@ -10,14 +10,13 @@ from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.predictions import list_predictions, read_cells
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
-from sartorius.pipeline.budget import ImageSeconds
+from sartorius.pipeline.budget import ImageSeconds, narrowed_like
 from sartorius.pipeline.fusing import fused_and_cleaned
 from sartorius.pipeline.growing import GrowingSubmission, refuse_problems
 from sartorius.pipeline.narrowing import NarrowingEnsemble
 from sartorius.pipeline.pacing import Pace
 from sartorius.pipeline.predicting import Report, no_report
 from sartorius.pipeline.predictor import Predictor
-from sartorius.pipeline.smaller import narrowed_like
 from sartorius.submission import write_submission
 
 #: Seconds between two versions of the growing file; the last one is written in any case.

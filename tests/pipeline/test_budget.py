@@ -10,8 +10,8 @@ from sartorius.config.ensemble import MemberSettings, StageWiseSettings, ViewSet
 from sartorius.config.fusion import MasksSettings, WbfSettings
 from sartorius.config.gains import FewerSources, Gains
 from sartorius.pipeline import SubmitOptions, submit
-from sartorius.pipeline.budget import ImageSeconds, estimated, fitted, narrowings, part_names
-from sartorius.pipeline.smaller import narrowed_like, smaller_ensemble
+from sartorius.pipeline.budget import ImageSeconds, estimated, fitted, narrowed_like, narrowings, part_names
+from sartorius.pipeline.smaller import smaller_ensemble
 from sartorius.submission import check_submission
 
 
@@ -83,10 +83,8 @@ def test_a_view_that_gains_more_but_takes_much_longer_goes_first(settings):
 def test_models_go_only_when_one_view_is_left(settings):
     valued = settings.model_copy(update={"gains": worth(none=0.9, horizontal=0.8, r50=0.001, x101=0.002)})
     fit = fitted(valued, STEADY, 10, left_s=39)
-    assert names(fit.settings) == (
-        ["r50"],
-        ["none"],
-    )  # x101 gains twice as much and takes three times as long
+    # x101 gains twice as much and takes three times as long
+    assert names(fit.settings) == (["r50"], ["none"])
     assert [part.split(" (")[0] for part in fit.dropped] == ["view horizontal", "model x101"]
 
 
@@ -142,10 +140,13 @@ def test_as_large_a_share_of_fewer_sources_must_agree(settings):
 
 def test_what_is_left_has_the_score_threshold_of_so_few_sources(settings):
     fewer = tuple(FewerSources(sources=count, score_threshold=count / 10, total=0.3) for count in (1, 2, 4))
-    whole = settings.model_copy(update={"gains": Gains(fewer_sources=fewer)})
+    gains = worth(none=0.01, horizontal=0.02, r50=0.01, x101=0.02).model_copy(update={"fewer_sources": fewer})
+    whole = settings.model_copy(update={"gains": gains})
     thresholds = [narrowed_like(whole, left).postprocess.score_threshold for left in narrowings(whole)]
     assert thresholds == [0.2, 0.1]
     assert narrowed_like(whole, whole) == whole
+    others = whole.model_copy(update={"gains": gains.model_copy(update={"views": {}})})  # another file's
+    assert narrowed_like(others, next(narrowings(others))).postprocess == whole.postprocess
 
 
 def test_views_go_by_their_pixels_where_no_time_is_known(settings):
@@ -281,9 +282,10 @@ def test_the_tuned_files_gains_decide(run, settings):
 
 
 def test_a_run_goes_on_with_the_score_threshold_of_what_is_left(run, settings):
-    gains = Gains(fewer_sources=(FewerSources(sources=2, score_threshold=1, total=0.3),))
+    fewer = (FewerSources(sources=2, score_threshold=1, total=0.3),)
+    gains = worth(none=0.02, horizontal=0.01, r50=0.01, x101=0.02).model_copy(update={"fewer_sources": fewer})
     submitted, _, _ = run(130, settings.model_copy(update={"gains": gains}))
-    assert submitted.dropped == ("view horizontal",)
+    assert submitted.dropped == ("view horizontal (worth +0.0100 mAP)",)
     assert list(submitted.cells.values()) == [3] * 4 + [0] * 16
 
 

@@ -5,8 +5,7 @@ from tuning_scene import mean_with
 
 from sartorius.config import load_ensemble_settings
 from sartorius.config.per_type import value_for
-from sartorius.pipeline.budget import narrowings
-from sartorius.pipeline.smaller import narrowed_like
+from sartorius.pipeline.budget import narrowed_like, narrowings
 from sartorius.tuning.images import Data
 from sartorius.tuning.objective import with_threshold
 from sartorius.tuning.search import Budget
