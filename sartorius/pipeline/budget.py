@@ -95,9 +95,13 @@ def fitted(settings: EnsembleSettings, timed: Sequence[ImageSeconds], images: in
 
 
 def narrowings(settings: EnsembleSettings) -> Iterator[EnsembleSettings]:
-    """What is left when parts are dropped one after the other, each view taking time as it has pixels."""
-    pixels = {f"{member.name}/{view.name}": view.scale**2 for member, view in settings.parts}
-    return (left for _, left in _narrowings(settings, [ImageSeconds(pixels, 0)]))
+    """What is left each time that one more part is dropped, as if a view took time in proportion to its pixels.
+
+    It ends with one view of one model.
+    """
+    pixels = [view.scale**2 for _, view in settings.parts]
+    imagined = ImageSeconds(dict(zip(part_names(settings), pixels, strict=True)), 0)
+    return (left for _, left in _narrowings(settings, [imagined]))
 
 
 def narrowed_like(whole: EnsembleSettings, narrowed: EnsembleSettings) -> EnsembleSettings:
