@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 import sartorius.detectron  # noqa: F401  the shims, before anything imports detectron2
 from sartorius.cells import Cells
 from sartorius.config import ModelSettings, load_model_settings
+from sartorius.config.architecture import DETECTION_HEADS
 from sartorius.config.ensemble import ViewSettings
 from sartorius.config.fusion import PostprocessSettings
 from sartorius.data.competition import read_truth, truth_csv
@@ -111,19 +112,25 @@ def speed(name: str, own: list[Answer], plain: list[Answer]) -> str:
 
 def plain_settings(options: argparse.Namespace) -> ModelSettings:
     """The model's settings with convolutions and heads as detectron2 has them."""
-    return load_model_settings(
-        options.model, ["cpu_convolutions=float32", "mask_iou_head=false", "train_only=[]"]
-    )
+    without = [f"{head}=false" for head in DETECTION_HEADS]
+    return load_model_settings(options.model, ["cpu_convolutions=float32", "train_only=[]", *without])
+
+
+def own_heads(settings: ModelSettings) -> dict[str, object]:
+    """The settings of the model's heads that detectron2's network lacks."""
+    return {head: True for head in DETECTION_HEADS if getattr(settings, head)}
 
 
 @cache
-def without_mask_iou_head(weights: Path) -> Path:
-    """The weights as detectron2's network has them: the file itself, or a copy without the head that it does not know."""
-    from sartorius.detectron.mask_iou import MASK_IOU_HEAD
+def without_detection_heads(weights: Path) -> Path:
+    """The weights as detectron2's network has them: the file itself, or a copy without the heads that it does not know."""
+    from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
 
     with safe_open(weights, "pt") as opened:
         names = list(opened.keys())
-        kept = {name: opened.get_tensor(name) for name in names if not name.startswith(MASK_IOU_HEAD)}
+        kept = {
+            name: opened.get_tensor(name) for name in names if not name.startswith(DETECTION_HEAD_WEIGHTS)
+        }
         metadata = opened.metadata()
     if len(kept) == len(names):
         return weights
@@ -135,7 +142,7 @@ def without_mask_iou_head(weights: Path) -> Path:
 def compared(options: argparse.Namespace, images: list[Path], threads: int) -> dict[str, list[Answer]]:
     """Every engine's answers to all images with so many threads."""
     settings = plain_settings(options)
-    plain = without_mask_iou_head(options.weights)
+    plain = without_detection_heads(options.weights)
     in_bytes = {"cpu_convolutions": "int8"}
     changes = {
         "the same settings": {},
@@ -143,16 +150,15 @@ def compared(options: argparse.Namespace, images: list[Path], threads: int) -> d
         "`cpu_convolutions: int8`": in_bytes,
         "both": in_bytes | {"min_score": options.score},
     }
-    if plain != options.weights:
-        changes["`cpu_convolutions: int8`, `mask_iou_head: true`"] = in_bytes | {"mask_iou_head": True}
+    if heads := own_heads(load_model_settings(options.model)):
+        named = "".join(f", `{head}: true`" for head in heads)
+        changes[f"`cpu_convolutions: int8`{named}"] = in_bytes | heads
     made = {PLAIN: (plain_engine, settings)} | {
         f"sartorius, {name}": (our_engine, settings.model_copy(update=change))
         for name, change in changes.items()
     }
     engines = {
-        name: EngineProcess(
-            make, own, options.weights if own.mask_iou_head else plain, images, threads=threads
-        )
+        name: EngineProcess(make, own, options.weights if own_heads(own) else plain, images, threads=threads)
         for name, (make, own) in made.items()
     }
     return in_turn(engines, len(images), print)
@@ -187,15 +193,15 @@ def section(options: argparse.Namespace) -> list[str]:
 
 def explained(options: argparse.Namespace, settings: ModelSettings, images: list[Path]) -> list[str]:
     """The lines under the first table: how it was measured, and where the limit lies."""
-    engine, rate = our_engine(settings, without_mask_iou_head(options.weights), images), matmul_gflops()
+    engine, rate = our_engine(settings, without_detection_heads(options.weights), images), matmul_gflops()
     work = statistics.mean(gigaflops(lambda job=job: engine(job)) for job in range(len(images)))
     return [
         f"Ratios are medians over {len(images)} images of fold {options.fold}; the engines take turns on each. Scores "
         f"are those of these images, at a score threshold of {options.score}: cells below it count for nothing, and "
         "`min_score` saves drawing their masks. `DefaultPredictor` saves it too if it is given the threshold; the "
         "second line is the comparison like with like, the fourth the one with 8-bit convolutions, which "
-        "`DefaultPredictor` does not have. Nor has it a head that foresees how well masks fit: with it, scores are other "
-        "numbers, and another share of them passes that threshold.",
+        "`DefaultPredictor` does not have. Nor has it heads that refine boxes or foresee how well masks fit: with these, scores are "
+        "other numbers, and another share of them passes that threshold.",
         "",
         f"Limit: the network's convolutions and matrix products are {work:.0f} GFLOP an image with all masks, "
         f"{work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here; "

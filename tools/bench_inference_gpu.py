@@ -14,7 +14,7 @@ from bench_inference import (
     our_engine,
     plain_engine,
     plain_settings,
-    without_mask_iou_head,
+    without_detection_heads,
 )
 from bench_models import (
     FOUND,
@@ -88,7 +88,7 @@ def pipeline_blocks(settings: ModelSettings, weights: Path, images: list[Path], 
 def section_on(options: argparse.Namespace, device: str) -> list[str]:
     """Run everything on a device and return the lines of the page."""
     settings, images = plain_settings(options), chosen(options)
-    weights = without_mask_iou_head(options.weights)
+    weights = without_detection_heads(options.weights)
     float32 = settings.model_copy(update={"gpu_precision": "float32"})
     float16 = settings.model_copy(update={"gpu_precision": "float16"})
     made = {
@@ -139,7 +139,7 @@ def explained(
     options: argparse.Namespace, settings: ModelSettings, images: list[Path], device: str
 ) -> list[str]:
     """The lines under the table: how it was measured, and where the limit lies."""
-    engine = our_engine(settings, without_mask_iou_head(options.weights), images, device)
+    engine = our_engine(settings, without_detection_heads(options.weights), images, device)
     work = statistics.mean(gigaflops(lambda job=job: engine(job)) for job in range(len(images)))
     rate = half_matmul_gflops(device)
     return [

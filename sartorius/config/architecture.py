@@ -9,6 +9,9 @@ from sartorius.config.reading import FrozenSettings
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+#: Keys of the heads that look at finished detections; a network has them or not, and they are trained on what it finds.
+DETECTION_HEADS = ("box_refinement_head", "mask_iou_head")
+
 
 class ArchitectureSettings(FrozenSettings):
     """The network and its losses."""
@@ -53,6 +56,11 @@ class ArchitectureSettings(FrozenSettings):
         "bce",
         description="What the mask head minimises: cross entropy of each pixel, one minus the mask's Dice overlap "
         "(which does not drown small cells in background), or the sum of both.",
+    )
+    box_refinement_head: bool = Field(
+        False,
+        description="A small head that takes a second look at each detection's box, at the features of the mask head, and "
+        "moves its edges before the mask is drawn. Trained on what the network finds, it can be added to a trained network.",
     )
     mask_iou_head: bool = Field(
         False,

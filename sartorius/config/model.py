@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from sartorius.config.architecture import ArchitectureSettings
+from sartorius.config.architecture import DETECTION_HEADS, ArchitectureSettings
 from sartorius.config.inference import InferenceSettings
 from sartorius.config.per_type import DEFAULT
 from sartorius.config.pictures import PictureSettings
@@ -37,10 +37,9 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")
         if self.patience and not self.evaluation_period:
             raise ValueError("patience counts evaluations during training; set evaluation_period above 0")
-        if "mask_iou_head" in self.train_only and not self.mask_iou_head:
-            raise ValueError(
-                "train_only names mask_iou_head, which the network lacks; set `mask_iou_head: true`"
-            )
+        for head in DETECTION_HEADS:
+            if head in self.train_only and not getattr(self, head):
+                raise ValueError(f"train_only names {head}, which the network lacks; set `{head}: true`")
         if self.train_only and self.cuda_graphs:
             raise ValueError(
                 "cuda_graphs records training of the backbone, which train_only leaves as it is; set one of the two"

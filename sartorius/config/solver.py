@@ -56,7 +56,7 @@ class SolverSettings(FrozenSettings):
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = Field(
         2, description="Residual stages kept frozen, 1 is the stem."
     )
-    train_only: tuple[Literal["mask_head", "mask_iou_head"], ...] = Field(
+    train_only: tuple[Literal["box_refinement_head", "mask_head", "mask_iou_head"], ...] = Field(
         (),
         description="Train these heads alone, on what the network finds: all other weights stay what `--weights` gives; "
         "with none, what `freeze_stages` leaves is trained.",

@@ -1,5 +1,6 @@
 """Pretrained weights to start a training from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -32,12 +33,12 @@ def model_zoo(backbone: str) -> str | None:
     return _DETECTRON2.get(backbone)
 
 
-def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_but: str = "") -> str:
+def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_but: Sequence[str] = ()) -> str:
     """Put pretrained weights into a model that will be trained; returns where they came from.
 
     weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
         lacks, or has for other classes, keep their random start.
-    whole_but: if given, the file must have all weights but those whose names begin with this.
+    whole_but: if given, the file must have all weights but those whose names begin with one of these.
     Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.
     """
     source = model_zoo(backbone) if weights is None else str(weights)
@@ -96,12 +97,12 @@ def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
         )
 
 
-def _require_whole(source: str, incompatible: Any, but: str) -> None:
-    """Raises UserError unless the file had all weights whose names do not begin with `but`, in the network's shapes."""
+def _require_whole(source: str, incompatible: Any, but: Sequence[str]) -> None:
+    """Raises UserError unless the file had all weights whose names do not begin so, in the network's shapes."""
     wrong = set(incompatible.missing_keys) | {entry[0] for entry in incompatible.incorrect_shapes}
-    lacking = sorted(name for name in wrong if not name.startswith(but))
+    lacking = sorted(name for name in wrong if not name.startswith(tuple(but)))
     if lacking:
         raise UserError(
-            f"{source}: train_only needs a trained network with all weights but those of {but.rstrip('.')}; {len(lacking)} "
-            f"are missing or have another shape, the first is {lacking[0]}"
+            f"{source}: train_only needs a trained network with all weights but those of "
+            f"{' and '.join(name.rstrip('.') for name in but)}; {len(lacking)} are missing or have another shape, the first is {lacking[0]}"
         )

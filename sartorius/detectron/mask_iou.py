@@ -12,54 +12,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Instances, pairwise_iou
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartorius.detectron.detection_head import DetectionHead
 from sartorius.detectron.mask_head import image_shares
 from sartorius.metrics.matching import THRESHOLDS
 
-#: The part of a network's weights that is this head's.
-MASK_IOU_HEAD = "roi_heads.mask_iou_head."
-#: Channels of the three convolutions and of the two layers after them, and groups of the norms in between.
-_CONVOLVED, _LAST_CONVOLVED, _HIDDEN, _GROUPS = 128, 64, 256, 32
-#: Side in network pixels of a box whose size counts as 0.
-_USUAL_SIDE_PX = 120.0
-#: Detections that a CPU takes at once, whose features then stay near the processor.
-_AT_ONCE = 64
 
-
-def add_mask_iou_keys(cfg: CfgNode) -> None:
-    """Give a detectron2 configuration the keys of this module: whether there is the head, and the heads that alone train."""
-    cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD = False
-    cfg.MODEL.ROI_HEADS.TRAIN_ONLY = []
-
-
-class MaskIoUHead(nn.Module):
+class MaskIoUHead(DetectionHead):
     """Probabilities that a mask's IoU with its cell passes thresholds.
 
     channels, side: of a detection's (channels, side, side) features, as the mask head gets them. classes: cell types.
     """
 
     def __init__(self, channels: int, side: int, classes: int) -> None:
-        super().__init__()
-        self._classes = classes
-        sizes = [(channels + 1, _CONVOLVED, 2), (_CONVOLVED, _CONVOLVED, 1), (_CONVOLVED, _LAST_CONVOLVED, 1)]
-        self.convolutions = nn.Sequential(
-            *(
-                nn.Sequential(nn.Conv2d(i, o, 3, stride, 1), nn.GroupNorm(_GROUPS, o), nn.ReLU())
-                for i, o, stride in sizes
-            )
-        )
-        seen = _LAST_CONVOLVED * (-(-side // 2)) ** 2 + classes + 2
-        self.layers = nn.Sequential(
-            nn.Linear(seen, _HIDDEN),
-            nn.ReLU(),
-            nn.Linear(_HIDDEN, _HIDDEN),
-            nn.ReLU(),
-            nn.Linear(_HIDDEN, len(THRESHOLDS)),
-        )
+        super().__init__(channels + 1, side, classes, len(THRESHOLDS))
 
     def forward(self, features: Tensor, found: Sequence[Instances]) -> Tensor:
         """(N, thresholds) logits of all images' detections in a row.
@@ -67,14 +36,8 @@ class MaskIoUHead(nn.Module):
         features: (N, C, S, S). found: with `pred_boxes`, `pred_classes` and `pred_masks` (n, 1, 2 S, 2 S) probabilities.
         """
         masks = torch.cat([image.pred_masks for image in found])
-        classes = torch.cat([image.pred_classes for image in found])
-        boxes = torch.cat([image.pred_boxes.tensor for image in found])
-        sides = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=1) / _USUAL_SIDE_PX).log()
-        known = torch.cat([functional.one_hot(classes, self._classes), sides], dim=1)
         together = torch.cat([features, functional.max_pool2d(masks, 2).to(features.dtype)], dim=1)
-        at_once = max(len(boxes), 1) if features.is_cuda else _AT_ONCE
-        pixels = torch.cat([self.convolutions(part).flatten(1) for part in together.split(at_once)])
-        return self.layers(torch.cat([pixels, known.to(pixels.dtype)], dim=1)).float()
+        return super().forward(together, found)
 
     def rescored(self, features: Tensor, found: list[Instances]) -> list[Instances]:
         """The detections by falling score; their `scores` are geometric means of what they were and the expected share."""

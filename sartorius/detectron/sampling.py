@@ -16,12 +16,21 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from sartorius.config.architecture import DETECTION_HEADS
 from sartorius.detectron import batched
 from sartorius.detectron.batched import SamplingRules, drawn_proposals
+from sartorius.detectron.box_refinement import BoxRefinementHead, moved, refinement_loss
 from sartorius.detectron.mask_head import well_found
 from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, own_cells, predicting
 from sartorius.detectron.quick import quicken
 from sartorius.metrics.matching import THRESHOLDS
+
+
+def add_detection_head_keys(cfg: CfgNode) -> None:
+    """Give a detectron2 configuration the keys of this module: which heads look at detections, and which alone train."""
+    cfg.MODEL.ROI_HEADS.BOX_REFINEMENT_HEAD = False
+    cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD = False
+    cfg.MODEL.ROI_HEADS.TRAIN_ONLY = []
 
 
 class PictureSeeds:
@@ -49,7 +58,14 @@ class CellHeads:
         self._cell_counts: list[int] | None = None
         self.register_buffer("min_scores", torch.tensor(cfg.MODEL.ROI_HEADS.MIN_SCORES), persistent=False)
         self.most_detections = cfg.TEST.DETECTIONS_PER_IMAGE
-        self.mask_iou_head = _mask_iou_head(cfg, input_shape) if cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD else None
+        seen = (
+            input_shape[cfg.MODEL.ROI_HEADS.IN_FEATURES[0]].channels,
+            cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION,
+            cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        )
+        refines, judges = cfg.MODEL.ROI_HEADS.BOX_REFINEMENT_HEAD, cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD
+        self.box_refinement_head = BoxRefinementHead(*seen) if refines else None
+        self.mask_iou_head = MaskIoUHead(*seen) if judges else None
         stages = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
         for stage in stages:
             stage.test_topk_per_image = -1  # capped here, when those below their type's least score are gone
@@ -63,8 +79,9 @@ class CellHeads:
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Losses in training, detections otherwise."""
         found, losses = super().forward(images, features, proposals, targets)
-        if self.training and self.mask_iou_head is not None:
-            losses |= self.detection_losses(features, proposals, targets, ["mask_iou_head"])
+        heads = [head for head in DETECTION_HEADS if getattr(self, head) is not None]
+        if self.training and heads:
+            losses |= self.detection_losses(features, proposals, targets, heads)
         return found, losses
 
     def detection_losses(
@@ -76,14 +93,23 @@ class CellHeads:
     ) -> dict[str, Tensor]:
         """The losses of these heads on what the network finds in training pictures; their gradients go no further.
 
-        heads: of "mask_head", which learns from detections whose masks fit a cell by half at least, and "mask_iou_head".
+        heads: of "box_refinement_head", "mask_head", which learns from detections whose masks fit a cell by half at
+            least, and "mask_iou_head".
         """
+        losses = {}
         with predicting(self):
             found = self._forward_box(features, proposals)
             pixels = self._mask_features(features, found)
+        if self.box_refinement_head is not None:
+            moves = self.box_refinement_head(pixels, found)
+            if "box_refinement_head" in heads:
+                losses["loss_box_refinement"] = refinement_loss(moves, found, targets)
+            found = moved(found, moves.detach())
+            with predicting(self):
+                pixels = self._mask_features(features, found)
+        with predicting(self):
             found = self.mask_head(pixels, found)
             numbers, ious = zip(*map(own_cells, found, targets), strict=True)
-        losses = {}
         if "mask_iou_head" in heads:
             losses["loss_mask_iou"] = mask_iou_loss(self.mask_iou_head(pixels, found), ious)
         if "mask_head" in heads:
@@ -134,31 +160,34 @@ class CellHeads:
     def _forward_mask(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> dict[str, Tensor] | list[Instances]:
-        """The mask loss in training, of the proposals that are cells; otherwise the instances with masks.
-
-        Where a head foresees how well masks fit, instances found here have its scores and the order of these.
-        """
-        if not self.training and self.mask_iou_head is not None:
-            pixels = self._mask_features(features, instances)
-            found = self.mask_head(pixels, instances)
-            given = not found[0].has("scores")
-            return found if given else self.mask_iou_head.rescored(pixels, found)
-        if self._cell_counts is None or not self.training:
+        """The mask loss in training, of the proposals that are cells; otherwise the instances with masks."""
+        if not self.training:
+            return self._drawn(features, instances)
+        if self._cell_counts is None:
             return super()._forward_mask(features, instances)
         cells = [own[:count] for own, count in zip(instances, self._cell_counts, strict=True)]
         self._cell_counts = None
         levels = [features[name] for name in self.mask_in_features]
         return self.mask_head(self.mask_pooler(levels, [own.proposal_boxes for own in cells]), cells)
 
+    def _drawn(self, features: dict[str, Tensor], found: list[Instances]) -> list[Instances]:
+        """The instances with masks.
+
+        Those that were found here, and not given, lie in refined boxes where there is a head for these; where one foresees
+        how well masks fit, they have its scores and the order of these.
+        """
+        pixels = self._mask_features(features, found)
+        given = not found[0].has("scores")
+        if self.box_refinement_head is not None and not given:
+            found = moved(found, self.box_refinement_head(pixels, found))
+            pixels = self._mask_features(features, found)
+        found = self.mask_head(pixels, found)
+        return found if given or self.mask_iou_head is None else self.mask_iou_head.rescored(pixels, found)
+
     def _mask_features(self, features: dict[str, Tensor], found: list[Instances]) -> Tensor:
         """(N, C, S, S) what the mask head sees of each detection of all pictures."""
         levels = [features[name] for name in self.mask_in_features]
         return self.mask_pooler(levels, [own.pred_boxes for own in found])
-
-
-def _mask_iou_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> MaskIoUHead:
-    channels = input_shape[cfg.MODEL.ROI_HEADS.IN_FEATURES[0]].channels
-    return MaskIoUHead(channels, cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
 
 
 class CellRCNN(GeneralizedRCNN):

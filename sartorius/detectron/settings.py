@@ -11,9 +11,8 @@ from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_back
 from sartorius.detectron.clipping import add_clipping_keys
 from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box_keys
 from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
-from sartorius.detectron.mask_iou import add_mask_iou_keys
 from sartorius.detectron.proposals import CellRPN
-from sartorius.detectron.sampling import CellRCNN
+from sartorius.detectron.sampling import CellRCNN, add_detection_head_keys
 from sartorius.errors import UserError, did_you_mean
 
 #: Depth, groups, width per group and res2 channels of each backbone, and whether stride 2 sits in the 1 × 1 convolution.
@@ -69,7 +68,7 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     add_backbone_keys(cfg)
     add_box_keys(cfg)
     add_mask_keys(cfg)
-    add_mask_iou_keys(cfg)
+    add_detection_head_keys(cfg)
     add_clipping_keys(cfg)
     _set_architecture(cfg, settings)
     _set_solver(cfg, settings)
@@ -145,6 +144,7 @@ def _set_heads(cfg: CfgNode, settings: ModelSettings) -> None:
     mask.CONV_DIM = settings.mask_head_channels
     mask.POOLER_RESOLUTION = settings.mask_grid_px // 2
     mask.LOSS = settings.mask_loss
+    heads.BOX_REFINEMENT_HEAD = settings.box_refinement_head
     heads.MASK_IOU_HEAD = settings.mask_iou_head
 
 

@@ -22,11 +22,11 @@ from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of
 from sartorius.detectron.calibration import ranges_of, ranges_on
 from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
+from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
 from sartorius.detectron.graphs import replayed
 from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.logs import logging_into
-from sartorius.detectron.mask_iou import MASK_IOU_HEAD
 from sartorius.detectron.processes import Machines, bare_model, is_first_process, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.requirements import RANDOM, require_possible
@@ -133,7 +133,7 @@ class CellTrainer(DefaultTrainer):
                 self._bare_model,
                 self._settings.backbone,
                 initial_weights and Path(initial_weights),
-                MASK_IOU_HEAD if self._settings.train_only else "",
+                DETECTION_HEAD_WEIGHTS if self._settings.train_only else (),
             )
             logging.getLogger("sartorius").info("starting from %s", source)
         if self._settings.train_only and self._settings.cpu_convolutions == "int8":

@@ -7,63 +7,26 @@ import numpy as np
 import pytest
 import torch
 from command_line import run
-from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from tiny_detections import built, cells_at, detections, picture
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.config import ModelSettings
 from sartorius.config.ensemble import ViewSettings
 from sartorius.detectron import trainer
-from sartorius.detectron.cell_masks import CellMasks
 from sartorius.detectron.int8 import Int8Conv2d, int8_works, to_int8
 from sartorius.detectron.joining import join_for_inference
-from sartorius.detectron.mapper import TrainingImage, TrainingMapper
 from sartorius.detectron.mask_head import well_found
-from sartorius.detectron.mask_iou import MASK_IOU_HEAD, MaskIoUHead, mask_iou_loss, own_cells
+from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, own_cells
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.trainer import train
 from sartorius.detectron.training_data import TrainingData, read_training_data
 from sartorius.errors import UserError
-from sartorius.rle import Crop
 
+MASK_IOU_HEAD = "roi_heads.mask_iou_head."
 WITH_HEAD = TINY.model_copy(update={"mask_iou_head": True})
 ALONE = WITH_HEAD.model_copy(update={"train_only": ("mask_iou_head",)})
-
-
-def built(settings: ModelSettings) -> torch.nn.Module:
-    torch.manual_seed(8)
-    return build_model(detectron_config(settings, "cpu"))
-
-
-def cells_at(*boxes: tuple[int, int, int, int]) -> Instances:
-    """Cells that fill their boxes, (left, top, width, height), in a picture of 64 × 64."""
-    crops = [Crop(top, left, np.ones((height, width), dtype=bool)) for left, top, width, height in boxes]
-    cells = Instances((64, 64))
-    corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in boxes], dtype=torch.float32)
-    cells.gt_boxes = Boxes(corners.reshape(-1, 4))
-    cells.gt_masks = CellMasks.from_crops(crops, (64, 64), (1.0, 1.0))
-    return cells
-
-
-def detections(*boxes: tuple[int, int, int, int]) -> Instances:
-    """Detections whose masks fill their boxes but for the right half of the last one's."""
-    found = Instances((64, 64))
-    corners = [[x, y, x + w, y + h] for x, y, w, h in boxes]
-    found.pred_boxes = Boxes(torch.tensor(corners, dtype=torch.float32).reshape(-1, 4))
-    found.pred_classes = torch.zeros(len(boxes), dtype=torch.int64)
-    found.pred_masks = torch.ones(len(boxes), 1, 28, 28)
-    found.pred_masks[-1:, :, :, 14:] = 0.2
-    return found
-
-
-def picture(seed: int = 0) -> dict[str, Any]:
-    pixels = np.random.default_rng(1).integers(90, 130, (64, 64), dtype=np.uint8)
-    pixels[20:32, 20:36] = 220
-    crop = Crop(20, 20, np.ones((12, 16), dtype=bool))
-    return TrainingMapper(TINY)(TrainingImage("a", pixels, (crop,), np.zeros(1, dtype=np.int64)), seed)
 
 
 @pytest.mark.parametrize(
