@@ -20,9 +20,9 @@ from sartorius.detectron.mask_head import image_shares
 _MEANT_FROM = 0.5
 #: Shares of its own side by which an edge may move inwards and outwards at most; a box never closes.
 _INWARDS, _OUTWARDS = 0.4, 1.0
-#: What the last layer counts in, and the loss's weight. In whole sides the last layer, which starts at 0, would do all the
-#: learning; with this weight the head learns at the rate that suits the mask head.
-_UNIT, _LOSS_WEIGHT = 0.1, 5.0
+#: Shares of a side that the last layer counts in, and the loss's weight. In whole sides the last layer, which starts at 0,
+#: would overshoot and leave the others nothing to learn; with this weight a rate suits this head and the mask head alike.
+_UNIT, _LOSS_WEIGHT = 0.1, 2.0
 
 
 class BoxRefinementHead(DetectionHead):
@@ -33,8 +33,11 @@ class BoxRefinementHead(DetectionHead):
 
     def __init__(self, channels: int, side: int, classes: int) -> None:
         super().__init__(channels, side, classes, 4 * classes)
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, features: Tensor, found: Sequence[Instances]) -> Tensor:
         """(N, 4) moves of left, upper, right and lower edges to the right and down, as shares of the box's own sides.

@@ -61,7 +61,7 @@ def test_the_loss_is_how_far_edges_stay_from_the_cell_s_in_each_image_s_mean() -
         detections((8, 40, 8, 8)),
     ]
     still = torch.zeros(4, 4)
-    assert float(refinement_loss(still, found, [cells, cells])) == pytest.approx(5 * 0.5 / 2 / 2)
+    assert float(refinement_loss(still, found, [cells, cells])) == pytest.approx(2 * 0.5 / 2 / 2)
     right = still.clone()
     right[1] = torch.tensor([-0.25, 0.0, -0.25, 0.0])
     right[2:] = 7.0  # what fits no cell may be moved anywhere
