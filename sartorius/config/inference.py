@@ -25,6 +25,11 @@ class InferenceSettings(FrozenSettings):
     box_nms_iou: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="NMS between a model's own detections."
     )
+    box_voting_sigma: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="Above 0 a detection's box is the mean of all boxes that the box head gave for it before NMS, each "
+        "weighted by exp(-(1 - IoU)² / box_voting_sigma) and its score's square; at 0 it is the best one. 0.06 is good.",
+    )
     cpu_convolutions: Literal["float32", "int8"] = Field(
         "float32",
         description="Numbers that the convolutions of backbone, pyramid and proposal network compute with on a CPU. int8 "

@@ -26,6 +26,7 @@ def add_box_keys(cfg: CfgNode) -> None:
     """Give a detectron2 configuration the keys of this module."""
     cfg.MODEL.ROI_HEADS.CLASS_WEIGHTS = []
     cfg.MODEL.ROI_HEADS.MIN_SCORES = []
+    cfg.MODEL.ROI_HEADS.BOX_VOTING_SIGMA = 0.0
 
 
 class CellBoxPredictor(FastRCNNOutputLayers):
@@ -93,6 +94,15 @@ class CellROIHeads(CellHeads, StandardROIHeads):
         made["box_predictor"] = CellBoxPredictor(cfg, made["box_head"].output_shape)
         return made
 
+    def _boxes_and_scores(
+        self, features: dict[str, Tensor], proposals: list[Instances]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        levels = [features[name] for name in self.box_in_features]
+        pixels = self.box_pooler(levels, [own.proposal_boxes for own in proposals])
+        predictions = self.box_predictor(self.box_head(pixels))
+        boxes = self.box_predictor.predict_boxes(predictions, proposals)
+        return boxes, self.box_predictor.predict_probs(predictions, proposals)
+
 
 class CascadeCellROIHeads(CellHeads, CascadeROIHeads):
     """Three box heads in a row, each for boxes of higher IoU, and one mask head."""
@@ -105,6 +115,21 @@ class CascadeCellROIHeads(CellHeads, CascadeROIHeads):
             for head, predictor in zip(made["box_heads"], made["box_predictors"], strict=True)
         ]
         return made
+
+    def _boxes_and_scores(
+        self, features: dict[str, Tensor], proposals: list[Instances]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The last stage's boxes; scores are means over the stages, as in `CascadeROIHeads._forward_box`."""
+        levels = [features[name] for name in self.box_in_features]
+        sizes = [own.image_size for own in proposals]
+        boxes, scores = [], []
+        for number, predictor in enumerate(self.box_predictor):
+            if number:
+                proposals = self._create_proposals_from_boxes(boxes, sizes)
+            predictions = self._run_stage(levels, proposals, number)
+            boxes = predictor.predict_boxes(predictions, proposals)
+            scores.append(predictor.predict_probs(predictions, proposals))
+        return boxes, [sum(stages) * (1.0 / len(scores)) for stages in zip(*scores, strict=True)]
 
 
 def _target_boxes(proposals: Instances) -> Tensor:

@@ -12,14 +12,16 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
-from torch import Tensor, nn
+from torch import Tensor
 
 from sartorius.config.architecture import DETECTION_HEADS
 from sartorius.detectron import batched
 from sartorius.detectron.batched import SamplingRules, drawn_proposals
 from sartorius.detectron.box_refinement import BoxRefinementHead, moved, refinement_loss
+from sartorius.detectron.box_voting import voted
 from sartorius.detectron.mask_head import well_found
 from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, own_cells, predicting
 from sartorius.detectron.quick import quicken
@@ -66,9 +68,11 @@ class CellHeads:
         refines, judges = cfg.MODEL.ROI_HEADS.BOX_REFINEMENT_HEAD, cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD
         self.box_refinement_head = BoxRefinementHead(*seen) if refines else None
         self.mask_iou_head = MaskIoUHead(*seen) if judges else None
-        stages = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
-        for stage in stages:
-            stage.test_topk_per_image = -1  # capped here, when those below their type's least score are gone
+        self.nms_iou, self.voting_sigma = (
+            cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+            cfg.MODEL.ROI_HEADS.BOX_VOTING_SIGMA,
+        )
+        self.least_score = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
 
     def forward(
         self,
@@ -118,15 +122,29 @@ class CellHeads:
             losses |= self.mask_head(pixels[torch.cat(fits)], learnt)
         return losses
 
-    def _forward_box(self, *arguments: object) -> object:
+    def _forward_box(
+        self, features: dict[str, Tensor], proposals: list[Instances], *targets: object
+    ) -> dict[str, Tensor] | list[Instances]:
         """Losses in training; otherwise detections, before a mask is drawn of any."""
-        found = super()._forward_box(*arguments)
         if self.training:
-            return found
-        return [
+            return super()._forward_box(features, proposals, *targets)
+        boxes, scores = self._boxes_and_scores(features, proposals)
+        sizes = [own.image_size for own in proposals]
+        found, _ = fast_rcnn_inference(boxes, scores, sizes, self.least_score, self.nms_iou, -1)
+        found = [
             image[image.scores >= self.min_scores[image.pred_classes]][: self.most_detections]
             for image in found
         ]
+        if not self.voting_sigma:
+            return found
+        votes = zip(found, boxes, scores, strict=True)
+        return [voted(image, *own, self.least_score, self.voting_sigma) for image, *own in votes]
+
+    def _boxes_and_scores(
+        self, features: dict[str, Tensor], proposals: list[Instances]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """For each picture (R, 4 K) boxes, or (R, 4) for all classes alike, and (R, K + 1) scores of its R proposals."""
+        raise NotImplementedError
 
     def label_and_sample_proposals(
         self, proposals: list[Instances], targets: list[Instances]

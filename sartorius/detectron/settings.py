@@ -180,6 +180,7 @@ def _set_inference(cfg: CfgNode, settings: ModelSettings) -> None:
     cfg.MODEL.ROI_HEADS.MIN_SCORES = least
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = min(least)
     cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = settings.box_nms_iou
+    cfg.MODEL.ROI_HEADS.BOX_VOTING_SIGMA = settings.box_voting_sigma
     cfg.TEST.DETECTIONS_PER_IMAGE = settings.detections_per_image
 
 

@@ -12,8 +12,8 @@ from sartorius.pipeline.predictor import Predictor
 
 #: Model settings that say what trained weights find in an image.
 INFERENCE_KEYS = (
-    "anchor_ratios", "anchor_sizes_px", "box_nms_iou", "cell_types", "detections_per_image", "detectron", "first_stride",
-    "input_scale", "mask_grid_px", "min_score", "normalisation", "proposals_after_nms", "proposals_before_nms",
+    "anchor_ratios", "anchor_sizes_px", "box_nms_iou", "box_voting_sigma", "cell_types", "detections_per_image", "detectron",
+    "first_stride", "input_scale", "mask_grid_px", "min_score", "normalisation", "proposals_after_nms", "proposals_before_nms",
 )  # fmt: skip
 #: Those that say how exactly it is computed: predictions of two kinds do not lie in one folder, but tuned settings suit both.
 PRECISION_KEYS = ("cpu_convolutions", "gpu_precision")
