@@ -2,8 +2,8 @@
 
 The box head moves a proposal, which may be far off, and sees 7 × 7 features of where the proposal was. This head looks at
 the detection itself, at the 14 × 14 features that its mask would be drawn from, and moves each edge once more; the mask head
-then gets the features of the moved box. It learns from what the network finds itself, and its gradients go no further than
-its own weights. Classes and scores stay what they were, and so do boxes that are given, as in stage-wise ensembles.
+then gets the features of the moved box. It learns from what the network finds itself, where it alone is trained in many
+pictures at once, and its gradients go no further than its own weights. Classes and scores stay what they were, and so do boxes that are given, as in stage-wise ensembles.
 Source: Cai and Vasconcelos 2018, Cascade R-CNN, whose later heads also score, and see all proposals.
 """
 
@@ -14,6 +14,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor, nn
 
 from sartorius.detectron.detection_head import DetectionHead
+from sartorius.detectron.detection_memory import Learnt
 from sartorius.detectron.mask_head import image_shares
 
 #: Detections whose boxes have this IoU with a cell's, or more, learn to meet it; others may mean another one.
@@ -48,6 +49,16 @@ class BoxRefinementHead(DetectionHead):
         classes = torch.cat([image.pred_classes for image in found])
         return of_classes[torch.arange(len(classes), device=classes.device), classes] * _UNIT
 
+    def loss(self, pictures: Sequence[Learnt]) -> Tensor:
+        """How far edges stay from their cells', in shares of the boxes' sides, summed over the four edges and weighted.
+
+        The mean over pictures of the mean over a picture's detections; a picture without counts as 0.
+        """
+        moves = self(torch.cat([each.pixels for each in pictures]), [each.found for each in pictures])
+        left = (moves - torch.cat([each.wanted for each in pictures])).abs().sum(dim=1)
+        shares = image_shares([len(each.found) for each in pictures], moves.device)
+        return _LOSS_WEIGHT * (left * shares).sum()
+
 
 def moved(found: Sequence[Instances], moves: Tensor) -> list[Instances]:
     """The detections with their edges moved, kept inside the pictures; all else as it was.
@@ -65,24 +76,18 @@ def moved(found: Sequence[Instances], moves: Tensor) -> list[Instances]:
     return result
 
 
-def refinement_loss(moves: Tensor, found: Sequence[Instances], cells: Sequence[Instances]) -> Tensor:
-    """How far edges stay from their cells', in shares of the boxes' sides, summed over the four edges and weighted.
+def to_learn(pixels: Tensor, found: Instances, cells: Instances) -> Learnt:
+    """The detections of a picture whose boxes have an IoU of half or more with a cell's, and the moves that meet it.
 
-    The mean over images of the mean over detections whose box has an IoU of half or more with a cell's; an image without
-    such counts as 0.
-    moves: (N, 4) of all images' detections in a row. cells: with `gt_boxes`.
+    pixels: (n, C, S, S) features of the n detections, which have `pred_boxes`. cells: with `gt_boxes`.
     """
-    left = []
-    for image, own, targets in zip(found, moves.split([len(image) for image in found]), cells, strict=True):
-        if not len(targets) or not len(image):
-            left.append(own.new_zeros(0))
-            continue
-        corners = image.pred_boxes.tensor
-        overlap, number = pairwise_iou(image.pred_boxes, targets.gt_boxes).max(dim=1)
-        wanted = (targets.gt_boxes.tensor[number] - corners) / _sides(corners)
-        left.append((own - wanted).abs().sum(dim=1)[overlap >= _MEANT_FROM])
-    shares = image_shares([len(each) for each in left], moves.device)
-    return _LOSS_WEIGHT * (torch.cat(left) * shares).sum() + moves.sum() * 0
+    corners = found.pred_boxes.tensor
+    if not len(cells):
+        return Learnt(pixels[:0], found[:0], corners[:0])
+    overlap, number = pairwise_iou(found.pred_boxes, cells.gt_boxes).max(dim=1)
+    meant = overlap >= _MEANT_FROM
+    moves = (cells.gt_boxes.tensor[number] - corners) / _sides(corners)
+    return Learnt(pixels[meant], found[meant], moves[meant])
 
 
 def _sides(corners: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Random draws inside the network that depend on the picture alone.
+"""Heads whose random draws depend on the picture alone, and which learn from what they find as well.
 
 Anchors and proposals are sampled from torch's global generator. Seeding it for each picture makes the losses of a
 picture the same whichever batch, process or resumed run it is seen in.
@@ -8,10 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
@@ -20,11 +18,11 @@ from torch import Tensor
 from sartorius.config.architecture import DETECTION_HEADS
 from sartorius.detectron import batched
 from sartorius.detectron.batched import SamplingRules, drawn_proposals
-from sartorius.detectron.box_refinement import BoxRefinementHead, moved, refinement_loss
+from sartorius.detectron.box_refinement import BoxRefinementHead, moved, to_learn
 from sartorius.detectron.box_voting import voted
+from sartorius.detectron.detection_memory import OF_EACH, PICTURES, DetectionMemory
 from sartorius.detectron.mask_head import well_found
 from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, own_cells, predicting
-from sartorius.detectron.quick import quicken
 from sartorius.metrics.matching import THRESHOLDS
 
 
@@ -68,6 +66,7 @@ class CellHeads:
         refines, judges = cfg.MODEL.ROI_HEADS.BOX_REFINEMENT_HEAD, cfg.MODEL.ROI_HEADS.MASK_IOU_HEAD
         self.box_refinement_head = BoxRefinementHead(*seen) if refines else None
         self.mask_iou_head = MaskIoUHead(*seen) if judges else None
+        self.memory = DetectionMemory(PICTURES if cfg.MODEL.ROI_HEADS.TRAIN_ONLY else 0)
         self.nms_iou, self.voting_sigma = (
             cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
             cfg.MODEL.ROI_HEADS.BOX_VOTING_SIGMA,
@@ -104,14 +103,13 @@ class CellHeads:
         with predicting(self):
             found = self._forward_box(features, proposals)
             pixels = self._mask_features(features, found)
-        if self.box_refinement_head is not None:
-            moves = self.box_refinement_head(pixels, found)
-            if "box_refinement_head" in heads:
-                losses["loss_box_refinement"] = refinement_loss(moves, found, targets)
-            found = moved(found, moves.detach())
-            with predicting(self):
-                pixels = self._mask_features(features, found)
+        if "box_refinement_head" in heads:
+            self._remember(pixels, found, targets)
+            losses["loss_box_refinement"] = self.box_refinement_head.loss(self.memory.drawn())
+            if len(heads) == 1:
+                return losses
         with predicting(self):
+            found, pixels = self._refined(features, found, pixels)
             found = self.mask_head(pixels, found)
             numbers, ious = zip(*map(own_cells, found, targets), strict=True)
         if "mask_iou_head" in heads:
@@ -121,6 +119,21 @@ class CellHeads:
             learnt = list(map(well_found, found, targets, numbers, fits))
             losses |= self.mask_head(pixels[torch.cat(fits)], learnt)
         return losses
+
+    def remember(
+        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
+    ) -> None:
+        """Let `detection_losses` know these pictures as if it had computed theirs."""
+        with predicting(self):
+            found = self._forward_box(features, proposals)
+            self._remember(self._mask_features(features, found), found, targets)
+
+    def _remember(self, pixels: Tensor, found: list[Instances], targets: list[Instances]) -> None:
+        own = []
+        for picture in zip(pixels.split([len(image) for image in found]), found, targets, strict=True):
+            self.seeds.apply_next()
+            own.append(to_learn(*picture).some(OF_EACH))
+        self.memory.add(own)
 
     def _forward_box(
         self, features: dict[str, Tensor], proposals: list[Instances], *targets: object
@@ -196,79 +209,21 @@ class CellHeads:
         """
         pixels = self._mask_features(features, found)
         given = not found[0].has("scores")
-        if self.box_refinement_head is not None and not given:
-            found = moved(found, self.box_refinement_head(pixels, found))
-            pixels = self._mask_features(features, found)
+        if not given:
+            found, pixels = self._refined(features, found, pixels)
         found = self.mask_head(pixels, found)
         return found if given or self.mask_iou_head is None else self.mask_iou_head.rescored(pixels, found)
+
+    def _refined(
+        self, features: dict[str, Tensor], found: list[Instances], pixels: Tensor
+    ) -> tuple[list[Instances], Tensor]:
+        """The detections in refined boxes and what the mask head sees of these; as they were without a head for it."""
+        if self.box_refinement_head is None:
+            return found, pixels
+        found = moved(found, self.box_refinement_head(pixels, found))
+        return found, self._mask_features(features, found)
 
     def _mask_features(self, features: dict[str, Tensor], found: list[Instances]) -> Tensor:
         """(N, C, S, S) what the mask head sees of each detection of all pictures."""
         levels = [features[name] for name in self.mask_in_features]
         return self.mask_pooler(levels, [own.pred_boxes for own in found])
-
-
-class CellRCNN(GeneralizedRCNN):
-    """detectron2's Mask R-CNN of quicker layers, which hands each training picture's `seed` to where it draws at random."""
-
-    @configurable
-    def __init__(self, *, train_only: Sequence[str], **parts: object) -> None:
-        super().__init__(**parts)
-        quicken(self)
-        self._train_only = train_only
-        if train_only:
-            self.requires_grad_(False)
-            for head in train_only:
-                self.roi_heads.get_submodule(head).requires_grad_(True)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
-        """The arguments that a configuration stands for."""
-        return super().from_config(cfg) | {"train_only": cfg.MODEL.ROI_HEADS.TRAIN_ONLY}
-
-    def forward(self, batched_inputs: list[dict[str, object]]) -> object:
-        """Losses in training, detections otherwise."""
-        if self.training and self._train_only:
-            return self._head_losses(batched_inputs)
-        if self.training and "seed" in batched_inputs[0]:
-            seeds = [int(picture["seed"]) for picture in batched_inputs]
-            self.proposal_generator.seeds.expect(seeds)
-            self.roi_heads.seeds.expect(seed + 1 for seed in seeds)
-        return super().forward(batched_inputs)
-
-    def _head_losses(self, batched_inputs: list[dict[str, object]]) -> dict[str, Tensor]:
-        """The losses of the only heads that are trained: everything before them predicts."""
-        targets = [picture["instances"].to(self.device) for picture in batched_inputs]
-        with predicting(self):
-            images = self.preprocess_image(batched_inputs)
-            features = self.backbone(images.tensor)
-            proposals, _ = self.proposal_generator(images, features)
-        return self.roi_heads.detection_losses(features, proposals, targets, self._train_only)
-
-    def preprocess_image(self, batched_inputs: list[dict[str, object]]) -> ImageList:
-        """The normalised, padded pictures, of `image` (3, H, W), or (1, H, W) of grey ones, uint8 or float32.
-
-        The channels of a pixel lie side by side on a GPU, whose bfloat16 convolutions compute so, and on a CPU where no
-        gradient is needed: there direct convolutions, as the first layer's, are up to a third faster that way, and
-        their gradients half as slow again.
-        """
-        images = self._together(batched_inputs) or super().preprocess_image(batched_inputs)
-        stem = self.backbone.bottom_up.stem
-        frozen = not any(parameter.requires_grad for parameter in stem.parameters())
-        if images.tensor.is_cuda or frozen or not self.training:
-            images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
-        return images
-
-    def _together(self, batched_inputs: list[dict[str, object]]) -> ImageList | None:
-        """Pictures of one size that needs no padding, normalised in one go; None if they are not such."""
-        planes = [picture["image"] for picture in batched_inputs]
-        height, width = planes[0].shape[1:]
-        padded = height % self.backbone.size_divisibility or width % self.backbone.size_divisibility
-        if padded or len({plane.shape for plane in planes}) > 1:
-            return None
-        pixels = torch.stack(planes).to(self.device)
-        return ImageList((pixels - self.pixel_mean) / self.pixel_std, [(height, width)] * len(planes))
-
-
-if CellRCNN.__name__ not in META_ARCH_REGISTRY:
-    META_ARCH_REGISTRY.register(CellRCNN)

@@ -11,8 +11,9 @@ from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_back
 from sartorius.detectron.clipping import add_clipping_keys
 from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box_keys
 from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
+from sartorius.detectron.network import CellRCNN
 from sartorius.detectron.proposals import CellRPN
-from sartorius.detectron.sampling import CellRCNN, add_detection_head_keys
+from sartorius.detectron.sampling import add_detection_head_keys
 from sartorius.errors import UserError, did_you_mean
 
 #: Depth, groups, width per group and res2 channels of each backbone, and whether stride 2 sits in the 1 × 1 convolution.

@@ -48,6 +48,11 @@ class Division:
                 f"accumulation {self.parts}; choose a multiple of {self.parts * self.processes}"
             )
 
+    @property
+    def of_process(self) -> int:
+        """Pictures of a step that this process sees."""
+        return self.batch // self.processes
+
     def of_step(self, places: Sequence[Place]) -> Iterator[list[Place]]:
         """The pictures of this process in each part of a step, part by part."""
         size = self.batch // (self.parts * self.processes)

@@ -4,6 +4,7 @@ import json
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sartorius.detectron.calibration import ranges_of, ranges_on
 from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
+from sartorius.detectron.detection_memory import PICTURES
 from sartorius.detectron.graphs import replayed
 from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.int8 import int8_works, to_int8
@@ -188,14 +190,22 @@ class CellTrainer(DefaultTrainer):
                 self.after_train()
 
     def _pictures(self) -> Any:
-        """Endless lists of training pictures from the step on with which this run starts."""
+        """Endless lists of training pictures from the step on with which this run starts.
+
+        A resumed run of heads alone first sees what the heads remembered when it was stopped.
+        """
         images = list(self._data.training)
         evenly = np.ones(len(images), dtype=np.float32)
         repeats = type_repeats(images) if self._settings.sampling == "types" else evenly
-        sampler = PartSampler(repeats, self.cfg.SEED, self._division, self.start_iter)
+        remembers = "box_refinement_head" in self._settings.train_only
+        before = min(self.start_iter, -(-PICTURES // self._division.of_process)) if remembers else 0
+        sampler = PartSampler(repeats, self.cfg.SEED, self._division, self.start_iter - before)
         pictures = Pictures(images, self._settings, self.cfg.SEED)
         device = next(self._bare_model.parameters()).device
-        return on_device(pictures, sampler, self.cfg.DATALOADER.NUM_WORKERS, device)
+        stream = on_device(pictures, sampler, self.cfg.DATALOADER.NUM_WORKERS, device)
+        for part in islice(stream, before * self._division.parts):
+            self._bare_model.remember(part)
+        return stream
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:

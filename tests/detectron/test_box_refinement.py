@@ -12,7 +12,7 @@ from tiny_detections import built, cells_at, detections, picture
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.config.ensemble import ViewSettings
-from sartorius.detectron.box_refinement import BoxRefinementHead, moved, refinement_loss
+from sartorius.detectron.box_refinement import BoxRefinementHead, moved, to_learn
 from sartorius.detectron.joining import join_for_inference
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.processes import Machines
@@ -60,38 +60,39 @@ def test_the_loss_is_how_far_edges_stay_from_the_cell_s_in_each_image_s_mean() -
         detections((8, 8, 16, 16), (12, 8, 16, 16), (30, 40, 4, 4)),  # exact, a quarter to the right, no cell
         detections((8, 40, 8, 8)),
     ]
-    still = torch.zeros(4, 4)
-    assert float(refinement_loss(still, found, [cells, cells])) == pytest.approx(2 * 0.5 / 2 / 2)
-    right = still.clone()
-    right[1] = torch.tensor([-0.25, 0.0, -0.25, 0.0])
-    right[2:] = 7.0  # what fits no cell may be moved anywhere
-    assert float(refinement_loss(right, found, [cells, cells])) == 0
+    pictures = [to_learn(torch.rand(len(own), 16, 14, 14), own, cells) for own in found]
+    assert [each.wanted.tolist() for each in pictures] == [[[0, 0, 0, 0], [-0.25, 0, -0.25, 0]], []]
+    head = BoxRefinementHead(16, 14, 3)
+    assert float(head.loss(pictures)) == pytest.approx(2 * 0.5 / 2 / 2)
+    with torch.no_grad():
+        head.layers[-1].bias.copy_(torch.tensor([-1.25, 0, -1.25, 0] * 3))  # half of what the second wants
+    assert float(head.loss(pictures)) == pytest.approx(2 * 0.5 / 2 / 2)
 
 
 def test_without_cells_or_detections_there_is_nothing_to_learn() -> None:
-    moves = torch.zeros(1, 4, requires_grad=True)
-    loss = refinement_loss(
-        moves, [detections((8, 8, 16, 16)), detections()], [cells_at(), cells_at((8, 8, 4, 4))]
+    head = BoxRefinementHead(16, 14, 3)
+    loss = head.loss(
+        [
+            to_learn(torch.rand(1, 16, 14, 14), detections((8, 8, 16, 16)), cells_at()),
+            to_learn(torch.rand(0, 16, 14, 14), detections(), cells_at((8, 8, 4, 4))),
+        ]
     )
     loss.backward()
     assert loss.item() == 0
-    assert not moves.grad.any()
+    assert not any(weight.grad.any() for weight in head.parameters())
 
 
 def test_a_head_learns_to_move_boxes_onto_cells_by_what_it_sees() -> None:
     torch.manual_seed(8)
     head, features = BoxRefinementHead(16, 14, 3), torch.rand(2, 16, 14, 14)
-    found, cells = (
-        [detections((10, 8, 16, 16), (30, 32, 16, 16))],
-        [cells_at((8, 8, 16, 16), (32, 30, 16, 20))],
-    )
+    found, cells = detections((10, 8, 16, 16), (30, 32, 16, 16)), cells_at((8, 8, 16, 16), (32, 30, 16, 20))
     optimiser = torch.optim.Adam(head.parameters(), lr=1e-3)
     for _ in range(100):
         optimiser.zero_grad()
-        refinement_loss(head(features, found), found, cells).backward()
+        head.loss([to_learn(features, found, cells)]).backward()
         optimiser.step()
-    (after,) = moved(found, head(features, found).detach())
-    torch.testing.assert_close(after.pred_boxes.tensor, cells[0].gt_boxes.tensor, atol=1.0, rtol=0)
+    (after,) = moved([found], head(features, [found]).detach())
+    torch.testing.assert_close(after.pred_boxes.tensor, cells.gt_boxes.tensor, atol=1.0, rtol=0)
 
 
 def test_each_class_has_moves_of_its_own() -> None:
@@ -166,7 +167,7 @@ def test_the_head_that_judges_masks_learns_from_those_in_moved_boxes(monkeypatch
         )
     with EventStorage():
         model([picture()])
-    before, after = seen
+    *_, before, after = seen
     torch.testing.assert_close(after[:, :2], before[:, :2])
     assert (after[:, 2] > before[:, 2]).any()
 

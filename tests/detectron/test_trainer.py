@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.detectron.mapper import TrainingImage
+from sartorius.detectron.network import CellRCNN
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.sampling import CellRCNN
 from sartorius.detectron.stream import Division, PartSampler, Pictures
 from sartorius.detectron.trainer import train
 from sartorius.detectron.training_data import TrainingData, read_training_data, type_repeats

@@ -94,7 +94,7 @@ def test_another_seed_gives_other_losses(data: TrainingData, whole: Path, tmp_pa
 def test_accumulated_parts_give_the_losses_and_weights_of_the_big_batch(
     data: TrainingData, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sartorius.detectron.sampling import CellRCNN
+    from sartorius.detectron.network import CellRCNN
 
     parts: list[int] = []
 
