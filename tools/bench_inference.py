@@ -112,13 +112,14 @@ def speed(name: str, own: list[Answer], plain: list[Answer]) -> str:
 
 def plain_settings(options: argparse.Namespace) -> ModelSettings:
     """The model's settings with convolutions and heads as detectron2 has them."""
-    without = [f"{head}=false" for head in DETECTION_HEADS]
+    without = [*(f"{head}=false" for head in DETECTION_HEADS), "box_voting_sigma=0"]
     return load_model_settings(options.model, ["cpu_convolutions=float32", "train_only=[]", *without])
 
 
-def own_heads(settings: ModelSettings) -> dict[str, object]:
-    """The settings of the model's heads that detectron2's network lacks."""
-    return {head: True for head in DETECTION_HEADS if getattr(settings, head)}
+def own_levers(settings: ModelSettings) -> dict[str, object]:
+    """The settings of what the model has and detectron2's network lacks."""
+    levers = {lever: getattr(settings, lever) for lever in (*DETECTION_HEADS, "box_voting_sigma")}
+    return {lever: value for lever, value in levers.items() if value}
 
 
 @cache
@@ -150,15 +151,15 @@ def compared(options: argparse.Namespace, images: list[Path], threads: int) -> d
         "`cpu_convolutions: int8`": in_bytes,
         "both": in_bytes | {"min_score": options.score},
     }
-    if heads := own_heads(load_model_settings(options.model)):
-        named = "".join(f", `{head}: true`" for head in heads)
-        changes[f"`cpu_convolutions: int8`{named}"] = in_bytes | heads
+    if levers := own_levers(load_model_settings(options.model)):
+        named = "".join(f", `{lever}: {value}`".lower() for lever, value in levers.items())
+        changes[f"`cpu_convolutions: int8`{named}"] = in_bytes | levers
     made = {PLAIN: (plain_engine, settings)} | {
         f"sartorius, {name}": (our_engine, settings.model_copy(update=change))
         for name, change in changes.items()
     }
     engines = {
-        name: EngineProcess(make, own, options.weights if own_heads(own) else plain, images, threads=threads)
+        name: EngineProcess(make, own, options.weights if own_levers(own) else plain, images, threads=threads)
         for name, (make, own) in made.items()
     }
     return in_turn(engines, len(images), print)
@@ -200,8 +201,8 @@ def explained(options: argparse.Namespace, settings: ModelSettings, images: list
         f"are those of these images, at a score threshold of {options.score}: cells below it count for nothing, and "
         "`min_score` saves drawing their masks. `DefaultPredictor` saves it too if it is given the threshold; the "
         "second line is the comparison like with like, the fourth the one with 8-bit convolutions, which "
-        "`DefaultPredictor` does not have. Nor has it heads that refine boxes or foresee how well masks fit: with these, scores are "
-        "other numbers, and another share of them passes that threshold.",
+        "`DefaultPredictor` does not have. Nor has it the vote on boxes, or heads that refine these or foresee how well masks "
+        "fit: with these, scores are other numbers, and another share of them passes that threshold.",
         "",
         f"Limit: the network's convolutions and matrix products are {work:.0f} GFLOP an image with all masks, "
         f"{work / rate:.2f} s at the {rate:.0f} GFLOP/s that a float32 matrix product reaches here; "
