@@ -71,6 +71,19 @@ def test_boxes_count_as_far_as_they_lie_in_the_picture() -> None:
     assert after.pred_boxes.tensor[0].tolist() == pytest.approx([54, 10, 64, 20])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_where_products_are_in_16_bits_corners_are_not(dtype: torch.dtype) -> None:
+    found = Instances((1500, 1500), pred_boxes=Boxes(torch.tensor([[1401.0, 1001, 1421, 1021]])))
+    found.scores, found.pred_classes = torch.tensor([0.8]), torch.tensor([0])
+    boxes, sure = (
+        for_both((1401, 1001, 1421, 1021), (1401.3, 1001.3, 1421.3, 1021.3)),
+        scores((0.8, 0), (0.8, 0)),
+    )
+    expected = voted(found, boxes, sure, 0.05, SIGMA).pred_boxes.tensor
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(voted(found, boxes, sure, 0.05, SIGMA).pred_boxes.tensor, expected)
+
+
 def test_a_box_without_area_stays_and_no_detections_are_none() -> None:
     boxes, sure = for_both((64, 10, 80, 20), (10, 10, 20, 20)), scores((0.8, 0.0), (0.8, 0.0))
     assert voted(found_at((64, 10, 0, 10)), boxes, sure, 0.05, SIGMA).pred_boxes.tensor.tolist() == [
