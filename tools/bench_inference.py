@@ -122,6 +122,11 @@ def own_levers(settings: ModelSettings) -> dict[str, object]:
     return {lever: value for lever, value in levers.items() if value}
 
 
+def has_heads(settings: ModelSettings) -> bool:
+    """Whether the model has heads that detectron2's network lacks."""
+    return any(getattr(settings, head) for head in DETECTION_HEADS)
+
+
 @cache
 def without_detection_heads(weights: Path) -> Path:
     """The weights as detectron2's network has them: the file itself, or a copy without the heads that it does not know."""
@@ -159,7 +164,7 @@ def compared(options: argparse.Namespace, images: list[Path], threads: int) -> d
         for name, change in changes.items()
     }
     engines = {
-        name: EngineProcess(make, own, options.weights if own_levers(own) else plain, images, threads=threads)
+        name: EngineProcess(make, own, options.weights if has_heads(own) else plain, images, threads=threads)
         for name, (make, own) in made.items()
     }
     return in_turn(engines, len(images), print)
