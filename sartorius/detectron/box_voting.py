@@ -29,6 +29,7 @@ def voted(found: Instances, boxes: Tensor, scores: Tensor, least_score: float, s
     counts = (iou > 0) & (found.pred_classes[:, None] == classes)
     weights = torch.exp(-((1 - iou) ** 2) / sigma) * scores[rows, classes].float() ** 2 * counts
     total = weights.sum(dim=1, keepdim=True)
-    with torch.autocast(own.device.type, enabled=False):  # 16 bits are too few for a corner in a large picture
-        means = torch.where(total > 0, weights @ voters.tensor / total, own)  # a box without area has no voters
+    with torch.autocast(own.device.type, enabled=False):  # 16 bits are too few for corners
+        means = weights @ voters.tensor / total
+    means = torch.where(total > 0, means, own)  # a box without area has no voters
     return Instances(found.image_size, **(found.get_fields() | {"pred_boxes": Boxes(means)}))
