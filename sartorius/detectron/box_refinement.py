@@ -2,8 +2,9 @@
 
 The box head moves a proposal, which may be far off, and sees 7 × 7 features of where the proposal was. This head looks at
 the detection itself, at the 14 × 14 features that its mask would be drawn from, and moves each edge once more; the mask head
-then gets the features of the moved box. It learns from what the network finds itself, where it alone is trained in many
-pictures at once, and its gradients go no further than its own weights. Classes and scores stay what they were, and so do boxes that are given, as in stage-wise ensembles.
+then gets the features of the moved box. It learns from what the network finds itself, in many pictures at once where all
+before it stays as it is, and its gradients go no further than its own weights. Classes and scores stay what they were, and so
+do boxes that are given, as in stage-wise ensembles.
 Source: Cai and Vasconcelos 2018, Cascade R-CNN, whose later heads also score, and see all proposals.
 """
 

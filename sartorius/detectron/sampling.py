@@ -67,11 +67,9 @@ class CellHeads:
         self.box_refinement_head = BoxRefinementHead(*seen) if refines else None
         self.mask_iou_head = MaskIoUHead(*seen) if judges else None
         self.memory = DetectionMemory(PICTURES if cfg.MODEL.ROI_HEADS.TRAIN_ONLY else 0)
-        self.nms_iou, self.voting_sigma = (
-            cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
-            cfg.MODEL.ROI_HEADS.BOX_VOTING_SIGMA,
-        )
         self.least_score = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+        self.nms_iou = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
+        self.voting_sigma = cfg.MODEL.ROI_HEADS.BOX_VOTING_SIGMA
 
     def forward(
         self,
