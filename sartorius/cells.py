@@ -31,8 +31,8 @@ class Cells:
     cell_types: (N,) strings, for example "astro".
     sources: (N,) strings, the model and view a row comes from, for example "r50/flip_horizontal".
     soft_masks: (N, S, S) uint8 or None: the mask head's probability x 255 on a grid over `soft_boxes_xyxy`.
-    soft_boxes_xyxy: (N, 4) float32 or None: the boxes that masks are drawn on, in pixels, not rounded: the detector's,
-        enlarged by a model's `mask_box_scale`; None exactly when `soft_masks` is.
+    soft_boxes_xyxy: (N, 4) float32 or None: the detector's boxes in pixels, not rounded; None exactly when
+        `soft_masks` is.
 
     Raises ValueError if lengths, dtypes, sizes or bounds do not agree.
     """

@@ -33,8 +33,6 @@ from sartorius.rle import coco_from_dense
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = "DefaultPredictor"
-#: Settings of what models may have and detectron2's network has not, at its values.
-NOT_DETECTRON2S = dict.fromkeys(DETECTION_HEADS, False) | {"box_voting_sigma": 0.0, "mask_box_scale": 1.0}
 
 
 def our_engine(settings: ModelSettings, weights: Path, images: list[Path], device: str = "cpu") -> Any:
@@ -114,14 +112,14 @@ def speed(name: str, own: list[Answer], plain: list[Answer]) -> str:
 
 def plain_settings(options: argparse.Namespace) -> ModelSettings:
     """The model's settings with convolutions and heads as detectron2 has them."""
-    settings = load_model_settings(options.model, ["cpu_convolutions=float32", "train_only=[]"])
-    return settings.model_copy(update=NOT_DETECTRON2S)
+    without = [*(f"{head}=false" for head in DETECTION_HEADS), "box_voting_sigma=0"]
+    return load_model_settings(options.model, ["cpu_convolutions=float32", "train_only=[]", *without])
 
 
 def own_levers(settings: ModelSettings) -> dict[str, object]:
     """The settings of what the model has and detectron2's network lacks."""
-    levers = {lever: getattr(settings, lever) for lever in NOT_DETECTRON2S}
-    return {lever: value for lever, value in levers.items() if value != NOT_DETECTRON2S[lever]}
+    levers = {lever: getattr(settings, lever) for lever in (*DETECTION_HEADS, "box_voting_sigma")}
+    return {lever: value for lever, value in levers.items() if value}
 
 
 def has_heads(settings: ModelSettings) -> bool:

@@ -52,11 +52,6 @@ class ArchitectureSettings(FrozenSettings):
         description="Side of the grid that a cell's mask is drawn on; 56 keeps thin processes of astrocytes and costs "
         "four times the mask head's work.",
     )
-    mask_box_scale: Annotated[float, Field(ge=1, le=2)] = Field(
-        1.0,
-        description="Masks are drawn on boxes so many times as wide and as high as those of the cells, about the same centres: "
-        "what of a cell a box leaves out can then be drawn as well. 1 is Mask R-CNN. The mask head has to be trained with it.",
-    )
     mask_loss: Literal["bce", "dice", "bce_dice"] = Field(
         "bce",
         description="What the mask head minimises: cross entropy of each pixel, one minus the mask's Dice overlap "

@@ -73,13 +73,8 @@ def moved(found: Sequence[Instances], moves: Tensor) -> list[Instances]:
         corners = image.pred_boxes.tensor
         boxes = Boxes(corners + own.clamp(inwards, outwards) * _sides(corners))
         boxes.clip(image.image_size)
-        result.append(in_boxes(image, boxes))
+        result.append(Instances(image.image_size, **(image.get_fields() | {"pred_boxes": boxes})))
     return result
-
-
-def in_boxes(found: Instances, boxes: Boxes) -> Instances:
-    """The detections with other boxes; all else as it was."""
-    return Instances(found.image_size, **(found.get_fields() | {"pred_boxes": boxes}))
 
 
 def to_learn(pixels: Tensor, found: Instances, cells: Instances) -> Learnt:

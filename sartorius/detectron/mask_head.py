@@ -11,7 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat
 from detectron2.modeling import ROI_MASK_HEAD_REGISTRY
 from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional
@@ -24,7 +24,6 @@ CONVOLVED_AT_ONCE, DRAWN_AT_ONCE = 256, 32
 def add_mask_keys(cfg: CfgNode) -> None:
     """Give a detectron2 configuration the keys of this module."""
     cfg.MODEL.ROI_MASK_HEAD.LOSS = "bce"
-    cfg.MODEL.ROI_MASK_HEAD.BOX_SCALE = 1.0
 
 
 class CellMaskHead(MaskRCNNConvUpsampleHead):
@@ -113,17 +112,6 @@ def mask_loss(logits: Tensor, instances: list[Instances], kind: str) -> Tensor:
     get_event_storage().put_scalar("mask_rcnn/accuracy", float(((logits > 0) == targets).float().mean()))
     each = sum(MASK_LOSSES[name](logits, targets.float()) for name in kind.split("_"))
     return (each * image_shares(counts, logits.device)).sum()
-
-
-def enlarged(boxes: Boxes, scale: float, size_hw: tuple[int, int]) -> Boxes:
-    """Boxes so many times as wide and as high, about the same centres, kept inside a picture of `size_hw` pixels."""
-    corners = boxes.tensor
-    if scale == 1 or not len(corners):
-        return boxes
-    margins = (corners[:, 2:] - corners[:, :2]) * ((scale - 1) / 2)
-    larger = Boxes(corners + torch.cat([-margins, margins], dim=1))
-    larger.clip(size_hw)
-    return larger
 
 
 def well_found(found: Instances, cells: Instances, numbers: Tensor, fits: Tensor) -> Instances:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartorius.detectron.detection_head import DetectionHead
-from sartorius.detectron.mask_head import enlarged, image_shares
+from sartorius.detectron.mask_head import image_shares
 from sartorius.metrics.matching import THRESHOLDS
 
 
@@ -65,20 +65,17 @@ def mask_iou_loss(logits: Tensor, ious: Sequence[Tensor]) -> Tensor:
     return (each * image_shares(counts, logits.device)).sum()
 
 
-def own_cells(found: Instances, cells: Instances, box_scale: float = 1) -> tuple[Tensor, Tensor]:
+def own_cells(found: Instances, cells: Instances) -> tuple[Tensor, Tensor]:
     """(n,) the number of the cell whose box overlaps each detection's the most, and (n,) its mask's IoU with that cell.
 
     Both are 0 where there is none. Cells are drawn on the grid of the detection's box, and what of them lies outside counts
     by their area.
-    found: n detections with `pred_boxes`, those of their masks, and `pred_masks`. cells: with `gt_boxes` and `gt_masks`.
-    box_scale: how many times as large as a detection's box that of its mask is.
+    found: n detections with `pred_boxes` and `pred_masks`. cells: with `gt_boxes` and `gt_masks`.
     """
     boxes = found.pred_boxes.tensor
     if not len(cells) or not len(boxes):
         return torch.zeros_like(found.pred_classes), boxes.new_zeros(len(boxes))
-    overlap, number = pairwise_iou(
-        found.pred_boxes, enlarged(cells.gt_boxes, box_scale, cells.image_size)
-    ).max(dim=1)
+    overlap, number = pairwise_iou(found.pred_boxes, cells.gt_boxes).max(dim=1)
     drawn = found.pred_masks[:, 0] > 0.5
     side = drawn.shape[-1]
     whole = cells.gt_masks.crop_and_resize(cells.gt_boxes.tensor, side).float().mean(dim=(1, 2))

@@ -11,7 +11,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
-from detectron2.modeling.roi_heads.roi_heads import select_foreground_proposals
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
@@ -19,10 +18,10 @@ from torch import Tensor
 from sartorius.config.architecture import DETECTION_HEADS
 from sartorius.detectron import batched
 from sartorius.detectron.batched import SamplingRules, drawn_proposals
-from sartorius.detectron.box_refinement import BoxRefinementHead, in_boxes, moved, to_learn
+from sartorius.detectron.box_refinement import BoxRefinementHead, moved, to_learn
 from sartorius.detectron.box_voting import voted
 from sartorius.detectron.detection_memory import OF_EACH, PICTURES, DetectionMemory
-from sartorius.detectron.mask_head import enlarged, well_found
+from sartorius.detectron.mask_head import well_found
 from sartorius.detectron.mask_iou import MaskIoUHead, mask_iou_loss, own_cells, predicting
 from sartorius.metrics.matching import THRESHOLDS
 
@@ -71,7 +70,6 @@ class CellHeads:
         self.least_score = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
         self.nms_iou = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
         self.voting_sigma = cfg.MODEL.ROI_HEADS.BOX_VOTING_SIGMA
-        self.mask_box_scale = cfg.MODEL.ROI_MASK_HEAD.BOX_SCALE
 
     def forward(
         self,
@@ -102,17 +100,16 @@ class CellHeads:
         losses = {}
         with predicting(self):
             found = self._forward_box(features, proposals)
+            pixels = self._mask_features(features, found)
         if "box_refinement_head" in heads:
-            self._remember(features, found, targets)
+            self._remember(pixels, found, targets)
             losses["loss_box_refinement"] = self.box_refinement_head.loss(self.memory.drawn())
             if len(heads) == 1:
                 return losses
         with predicting(self):
-            found = self._in_mask_boxes(features, found)
-            pixels = self._mask_features(features, found)
+            found, pixels = self._refined(features, found, pixels)
             found = self.mask_head(pixels, found)
-            owned = [own_cells(*each, self.mask_box_scale) for each in zip(found, targets, strict=True)]
-            numbers, ious = zip(*owned, strict=True)
+            numbers, ious = zip(*map(own_cells, found, targets), strict=True)
         if "mask_iou_head" in heads:
             losses["loss_mask_iou"] = mask_iou_loss(self.mask_iou_head(pixels, found), ious)
         if "mask_head" in heads:
@@ -127,14 +124,10 @@ class CellHeads:
         """Let `detection_losses` know these pictures as if it had computed theirs."""
         with predicting(self):
             found = self._forward_box(features, proposals)
-        self._remember(features, found, targets)
+            self._remember(self._mask_features(features, found), found, targets)
 
-    def _remember(
-        self, features: dict[str, Tensor], found: list[Instances], targets: list[Instances]
-    ) -> None:
+    def _remember(self, pixels: Tensor, found: list[Instances], targets: list[Instances]) -> None:
         own = []
-        with torch.no_grad():
-            pixels = self._mask_features(features, found)
         for picture in zip(pixels.split([len(image) for image in found]), found, targets, strict=True):
             self.seeds.apply_next()
             own.append(to_learn(*picture).some(OF_EACH))
@@ -200,36 +193,35 @@ class CellHeads:
         if not self.training:
             return self._drawn(features, instances)
         if self._cell_counts is None:
-            cells, _ = select_foreground_proposals(instances, self.num_classes)
-        else:
-            cells = [own[:count] for own, count in zip(instances, self._cell_counts, strict=True)]
+            return super()._forward_mask(features, instances)
+        cells = [own[:count] for own, count in zip(instances, self._cell_counts, strict=True)]
         self._cell_counts = None
-        for own in cells:
-            own.proposal_boxes = enlarged(own.proposal_boxes, self.mask_box_scale, own.image_size)
         levels = [features[name] for name in self.mask_in_features]
         return self.mask_head(self.mask_pooler(levels, [own.proposal_boxes for own in cells]), cells)
 
     def _drawn(self, features: dict[str, Tensor], found: list[Instances]) -> list[Instances]:
-        """The instances with masks, `pred_boxes` being what these are drawn on.
+        """The instances with masks.
 
-        Those that were found here, and not given, lie in the boxes of `_in_mask_boxes`; where a head foresees how well masks
-        fit, they have its scores and the order of these.
+        Those that were found here, and not given, lie in refined boxes where there is a head for these; where one foresees
+        how well masks fit, they have its scores and the order of these.
         """
+        pixels = self._mask_features(features, found)
         given = not found[0].has("scores")
         if not given:
-            found = self._in_mask_boxes(features, found)
-        pixels = self._mask_features(features, found)
+            found, pixels = self._refined(features, found, pixels)
         found = self.mask_head(pixels, found)
         return found if given or self.mask_iou_head is None else self.mask_iou_head.rescored(pixels, found)
 
-    def _in_mask_boxes(self, features: dict[str, Tensor], found: list[Instances]) -> list[Instances]:
-        """The detections in the boxes that masks are drawn on: refined, where there is a head for it, and enlarged."""
-        if self.box_refinement_head is not None:
-            found = moved(found, self.box_refinement_head(self._mask_features(features, found), found))
-        scale = self.mask_box_scale
-        return [in_boxes(own, enlarged(own.pred_boxes, scale, own.image_size)) for own in found]
+    def _refined(
+        self, features: dict[str, Tensor], found: list[Instances], pixels: Tensor
+    ) -> tuple[list[Instances], Tensor]:
+        """The detections in refined boxes and what the mask head sees of these; as they were without a head for it."""
+        if self.box_refinement_head is None:
+            return found, pixels
+        found = moved(found, self.box_refinement_head(pixels, found))
+        return found, self._mask_features(features, found)
 
     def _mask_features(self, features: dict[str, Tensor], found: list[Instances]) -> Tensor:
-        """(N, C, S, S) what the mask head sees of each detection's box, of all pictures."""
+        """(N, C, S, S) what the mask head sees of each detection of all pictures."""
         levels = [features[name] for name in self.mask_in_features]
         return self.mask_pooler(levels, [own.pred_boxes for own in found])

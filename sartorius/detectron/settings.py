@@ -145,7 +145,6 @@ def _set_heads(cfg: CfgNode, settings: ModelSettings) -> None:
     mask.CONV_DIM = settings.mask_head_channels
     mask.POOLER_RESOLUTION = settings.mask_grid_px // 2
     mask.LOSS = settings.mask_loss
-    mask.BOX_SCALE = settings.mask_box_scale
     heads.BOX_REFINEMENT_HEAD = settings.box_refinement_head
     heads.MASK_IOU_HEAD = settings.mask_iou_head
 

@@ -31,7 +31,7 @@ class StageWisePredictor:
     members: the predictors by member name; they must know the same cell types.
     settings: the ensemble; its `stage_wise` says how boxes are fused.
     `part_seconds` are the seconds of each `member/view` in the last call.
-    Raises UserError if two members have different cell types, or draw masks on boxes enlarged by different factors.
+    Raises UserError if two members have different cell types.
     """
 
     def __init__(self, members: Mapping[str, Predictor], settings: EnsembleSettings) -> None:
@@ -42,9 +42,6 @@ class StageWisePredictor:
         types = {name: sorted(member.settings.cell_types) for name, member in members.items()}
         if len({tuple(known) for known in types.values()}) > 1:
             raise UserError(f"stage_wise: all members must have the same cell_types, got {types}")
-        scales = {name: member.settings.mask_box_scale for name, member in members.items()}
-        if len(set(scales.values())) > 1:
-            raise UserError(f"stage_wise: all members must have the same mask_box_scale, got {scales}")
 
     @property
     def weights_sha256(self) -> str:

@@ -99,12 +99,6 @@ def test_members_that_know_different_cell_types_are_refused() -> None:
         StageWisePredictor({"a": predictor(8), "b": other}, ensemble("a", "b"))
 
 
-def test_members_that_draw_masks_on_boxes_of_different_scales_are_refused() -> None:
-    wider = predictor(8, TINY.model_copy(update={"mask_box_scale": 1.2}))
-    with pytest.raises(UserError, match=r"same mask_box_scale, got \{'a': 1.0, 'b': 1.2\}"):
-        StageWisePredictor({"a": predictor(8), "b": wider}, ensemble("a", "b"))
-
-
 def test_another_model_has_another_identity() -> None:
     first = Predictor(torch.nn.Identity(), TINY, "a" * 64)
     second = Predictor(torch.nn.Identity(), TINY, "b" * 64)
