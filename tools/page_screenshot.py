@@ -46,7 +46,7 @@ def _search(page: Page, images: list[Path]) -> None:
     page.click("#find:not([disabled])")
     page.wait_for_selector(f"#images label:nth-of-type({len(images)}):has-text('✓')")
     page.wait_for_selector("#stop", state="hidden")
-    page.fill("#um textarea", "0.62")
+    page.fill("#um textarea", "1.24")
     page.wait_for_selector("#table:has-text('µm')")
     page.focus(".viewer-stage")
     page.keyboard.press("ArrowRight")
