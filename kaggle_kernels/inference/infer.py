@@ -77,9 +77,10 @@ def found_below(root: Path, name: str, what: str) -> Path:
 def image_paths(data: Path) -> dict:
     """The file of every test image by id, those that only the sample submission names included."""
     folder = data / "test"
-    paths = {path.stem: path for path in folder.glob("*") if path.suffix.lower() in (".png", ".tif", ".tiff")}
+    files = [path for path in folder.glob("*") if path.suffix.lower() in (".png", ".tif", ".tiff")]
+    paths = {path.stem: path for path in files if not path.name.startswith(".")}
     if (data / SAMPLE).is_file():
-        with (data / SAMPLE).open(encoding="utf-8", newline="") as file:
+        with (data / SAMPLE).open(encoding="utf-8-sig", errors="replace", newline="") as file:
             ids = {row["id"] for row in csv.DictReader(file) if row.get("id")}
         paths |= {image_id: folder / f"{image_id}.png" for image_id in ids - paths.keys()}
     if not paths:
@@ -91,7 +92,9 @@ def write_empty(out_csv: Path, image_ids: list) -> None:
     """A valid submission without a cell, put in place as a whole."""
     out_csv.parent.mkdir(parents=True, exist_ok=True)
     temporary = out_csv.with_name(f".{out_csv.name}.new")
-    temporary.write_text("".join(["id,predicted\n", *(f"{image_id},\n" for image_id in image_ids)]))
+    temporary.write_text(
+        "".join(["id,predicted\n", *(f"{image_id},\n" for image_id in image_ids)]), encoding="utf-8"
+    )
     temporary.replace(out_csv)
 
 

@@ -39,13 +39,14 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Measure cells: one row per cell, one per image, and the distribution of each quantity per cell type."""
+    from sartorius.cli.inputs import competition_tables
     from sartorius.cli.progress import shown_progress
     from sartorius.files import refuse_input
     from sartorius.morphometrics import table_paths, write_measurements
     from sartorius.pipeline.measuring import measure_file
 
     for table in table_paths(out):
-        refuse_input(table, [cells])
+        refuse_input(table, [cells, *(competition_tables(images) if images else [])])
     paths = images_to_read(images, split)
     with shown_progress() as report:
         measurements = measure_file(cells, paths, um_per_px, report=report)

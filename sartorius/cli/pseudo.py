@@ -60,6 +60,7 @@ def pseudo(
         {"min_score": min_score, "min_confidence": min_confidence, "most_images": most_images}
     )
     files = choose_images(images)
+    refuse_raw(fused)
     found = read_prediction_folder(fused)
     refuse_unknown_types(settings, found)
     believed = choose_pseudo_labels(found, settings.min_score, settings.min_confidence)
@@ -146,6 +147,18 @@ def per_type(option: str, text: str) -> dict[str, float]:
                 f"{option} {text}: expected a number, or one per cell type like shsy5y=0.4,default=0.6"
             ) from None
     return values
+
+
+def refuse_raw(folder: Path) -> None:
+    """Raise UserError unless a folder of predictions is of `sartorius fuse`, whose cells are cleaned and share no pixel."""
+    from sartorius.data.predictions import read_manifest
+    from sartorius.pipeline.fusing import FUSED
+
+    source = read_manifest(folder).source
+    if source != FUSED:
+        raise UserError(
+            f"{folder}: expected a folder of `sartorius fuse`, got predictions of {source!r}; fuse them first"
+        )
 
 
 def refuse_unknown_types(settings: "PseudoSettings", found: "Mapping[str, Cells]") -> None:

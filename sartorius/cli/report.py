@@ -55,6 +55,7 @@ def report(
     from sartorius.cli.evaluate_inputs import for_images, read_found
     from sartorius.cli.progress import shown_progress
     from sartorius.data.competition import read_truth
+    from sartorius.files import refuse_input, require_suffix
     from sartorius.pipeline import choose_images
     from sartorius.report.page import refuse_absent, write_report
     from sartorius.report.tables import waterfalls
@@ -62,6 +63,8 @@ def report(
     _refuse_mixtures(what, predictions, folds, fold)
     if out.is_dir():
         raise UserError(f"{out}: expected the name of a file to write, for example {out / 'report.html'}")
+    require_suffix(out, (".html",), "page")
+    refuse_input(out, [what, truth, *([folds] if folds else [])])
     files = choose_images(images, "train" if (images / "train.csv").is_file() else None)
     with shown_progress() as progress:
         if predictions is not None:

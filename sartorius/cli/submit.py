@@ -57,12 +57,16 @@ def submit(
 
     began_s = time.monotonic()
     from sartorius import pipeline
+    from sartorius.cli.inputs import competition_tables, ensemble_files
     from sartorius.cli.progress import shown_progress
     from sartorius.config import load_ensemble_settings
+    from sartorius.files import refuse_input, require_suffix
     from sartorius.pipeline.durations import parsed_duration_s
     from sartorius.pipeline.staleness import models_loaded
 
     deadline_s = None if budget is None else began_s + parsed_duration_s(budget)
+    require_suffix(out, (".csv",), "submission")
+    refuse_input(out, [*ensemble_files(ensemble), *competition_tables(images), *([folds] if folds else [])])
     settings = load_ensemble_settings(ensemble)
     paths = pipeline.choose_images(images, split, parsed_ids(ids), folds, fold)
     predictors = loaded_predictors(ensemble, settings, device, paths)

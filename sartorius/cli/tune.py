@@ -62,8 +62,8 @@ def tune(
     Each part of the images is scored with settings searched on the others: that figure, out of fold, is the one to
     report. The file's own settings are searched on all images. A trial tries every score threshold at once.
     """
+    from sartorius.cli.inputs import ensemble_files, images_of_name
     from sartorius.cli.progress import shown_progress
-    from sartorius.config.yaml_files import read_layers
     from sartorius.files import refuse_input, require_suffix
     from sartorius.tuning.curves import draw_curves
     from sartorius.tuning.images import Data
@@ -74,7 +74,9 @@ def tune(
     require_suffix(out, (".yaml", ".yml"), "tuned ensemble file")
     picture = curves or out.with_suffix(".png")
     require_suffix(picture, (".png",), "picture")
-    refuse_input(out, [Path(layer.origin) for layer in read_layers(ensemble)])
+    inputs = [*ensemble_files(ensemble), truth, folds]
+    refuse_input(out, inputs)
+    refuse_input(picture, [*inputs, *images_of_name(truth.parent, picture.name)])
     names = SEARCHED if search is None else [part.strip() for part in search.split(",") if part.strip()]
     budget = Budget(checked_names(names), trials, seed)
     command = shlex.join(["sartorius", *sys.argv[1:]])

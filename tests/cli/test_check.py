@@ -94,10 +94,36 @@ def test_a_wrong_path_is_one_message_and_status_2(
     assert captured.out == ""
 
 
-def test_an_image_that_cannot_be_read_is_one_message_and_status_2(monkeypatch, capsys, data_dir, submission):
+def test_an_image_that_is_cut_short_after_its_size_is_an_image_like_any_other(
+    monkeypatch, capsys, data_dir, submission
+):
+    broken = data_dir / "test" / "a.png"
+    broken.write_bytes(broken.read_bytes()[:-20])
+    assert run(monkeypatch, submission, "--images", data_dir) == 0
+    submission.write_text("id,predicted\na,8 2\nb,\n")
+    assert run(monkeypatch, submission, "--images", data_dir) == 1
+    captured = capsys.readouterr()
+    assert f"{submission}:2: a run past the last of 8 pixels" in captured.out
+    assert captured.err == ""
+
+
+def test_of_an_image_that_tells_no_size_an_empty_row_is_right_and_one_line_says_so(
+    monkeypatch, capsys, data_dir, submission
+):
     (data_dir / "test" / "b.png").write_bytes(b"")
-    assert run(monkeypatch, submission, "--images", data_dir) == 2
-    assert "b.png" in capsys.readouterr().err
+    assert run(monkeypatch, submission, "--images", data_dir) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{submission}: valid, 2 cells in 2 images, 1 of them without cells\n"
+    assert captured.err.startswith("warning: 1 of 2 images cannot be read, so only an empty row")
+    assert "b.png: expected a whole PNG" in captured.err
+    assert captured.err.count("\n") == 1
+    submission.write_text("id,predicted\na,1 2\na,2 2\nb,1 1\n")
+    assert run(monkeypatch, submission, "--images", data_dir) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{submission}:3: 1 of its pixels are in line 2; masks of one image may not overlap",
+        f"{submission}:4: a run past the last of 0 pixels in pair 1: `1 1`",
+        f"{submission}: 2 problems",
+    ]
 
 
 def test_the_competitions_sample_submission_is_valid(monkeypatch, capsys, competition_dir):

@@ -67,6 +67,17 @@ def test_the_cells_that_are_measured_are_never_overwritten(monkeypatch, capsys, 
     assert cells.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["train.csv", "images/train.csv", "sample_submission.csv"])
+def test_labels_in_or_beside_the_folder_of_images_are_never_overwritten(
+    monkeypatch, capsys, tmp_path, found, name
+):
+    (tmp_path / name).write_text("precious")
+    command = ("measure", found, "--images", tmp_path / "images", "--out", tmp_path / name)
+    assert run(monkeypatch, *command) == 2
+    assert f"expected another file than the input {tmp_path / name}" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -71,3 +71,34 @@ def test_a_budget_that_is_no_duration_is_bad_input(monkeypatch, capsys, scene, t
         f"sartorius: --budget: expected a duration such as 9h, 8h30m, 45m or 90s, got {text!r}\n"
     )
     assert not scene.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("data", "data/train.csv"),
+        ("data", "data/sample_submission.csv"),
+        ("data/test", "data/train.csv"),
+        ("data", "folds.csv"),
+        ("data", "found.csv"),
+    ],
+)
+def test_what_is_read_or_lies_beside_the_images_is_never_overwritten(
+    monkeypatch, capsys, scene, tmp_path, given, name
+):
+    (tmp_path / name).write_text("precious")
+    scene.ensemble.write_text("members: [{name: other, predictions: found.csv}]\n")
+    command = ("submit", scene.ensemble, "--images", tmp_path / given, "--out", tmp_path / name)
+    assert run(monkeypatch, *command, "--folds", tmp_path / "folds.csv", "--fold", 0) == 2
+    assert f"{tmp_path / name}: expected another file than the input" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["ensemble.yaml", "r50.safetensors", "data/test/cort_image.png"])
+def test_a_submission_has_the_name_of_one(monkeypatch, capsys, scene, tmp_path, name):
+    (tmp_path / "r50.safetensors").write_bytes(b"weights")
+    before = (tmp_path / name).read_bytes()
+    command = ("submit", scene.ensemble, "--images", scene.data, "--out", tmp_path / name)
+    assert run(monkeypatch, *command) == 2
+    assert "expected the name of a submission ending in .csv" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == before

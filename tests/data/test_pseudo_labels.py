@@ -131,6 +131,18 @@ def test_an_earlier_result_is_replaced_and_any_other_folder_stays_as_it_is(
     assert f"{file}: expected the name of a folder" in capsys.readouterr().err
 
 
+def test_predictions_that_are_not_fused_are_no_pseudo_labels(
+    unlabelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = unlabelled / "fused", unlabelled / "out"
+    write_manifest(raw, PredictionManifest(source="starter/none", package_version="0"))
+    assert run(monkeypatch, raw, "--images", unlabelled / "images", "--out", out) == 2
+    assert capsys.readouterr().err == (
+        f"sartorius: {raw}: expected a folder of `sartorius fuse`, got predictions of 'starter/none'; fuse them first\n"
+    )
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "train/notes.txt", "train/train.csv", "test"])
 def test_an_earlier_result_with_a_file_of_the_users_own_is_not_replaced(
     unlabelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str

@@ -190,16 +190,40 @@ def test_a_submission_is_told_without_the_steps_that_led_to_it(monkeypatch, caps
         (("{ensemble}", "--predictions", "{cache}", "--fold", "0"), "--folds FILE and --fold K go together"),
         (("{ensemble}", "--predictions", "{empty}"), "expected predictions of model00/none"),
         (("{ensemble}", "--predictions", "{cache}", "--out", "{empty}"), "expected the name of a file"),
+        (
+            ("{ensemble}", "--predictions", "{cache}", "--out", "{ensemble}"),
+            "expected the name of a page ending in .html, got 'ensemble.yaml'",
+        ),
+        (("{cache}/model00/none", "--out", "{truth}"), "ending in .html, got 'train.csv'"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(monkeypatch, capsys, scene, given, tmp_path, arguments, message):
-    places = {"ensemble": scene.ensemble, "cache": scene.cache, "empty": tmp_path}
+    places = {
+        "ensemble": scene.ensemble,
+        "cache": scene.cache,
+        "empty": tmp_path,
+        "truth": scene.truth_csv,
+    }
     asked = [argument.format(**places) for argument in arguments]
     assert run(monkeypatch, "report", "--out", tmp_path / "r.html", *asked, *given) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("option", ["what", "--truth", "--folds"])
+def test_what_the_page_is_about_is_never_overwritten_whatever_its_name(
+    monkeypatch, capsys, scene, given, tmp_path, option
+):
+    odd = tmp_path / "odd.html"
+    odd.write_text("precious")
+    what = odd if option == "what" else scene.cache / "model00" / "none"
+    more = () if option == "what" else (option, odd)
+    command = ("report", what, *given, "--folds", scene.folds, "--fold", 0, *more, "--out", odd)
+    assert run(monkeypatch, *command) == 2
+    assert f"{odd}: expected another file than the input" in capsys.readouterr().err
+    assert odd.read_text() == "precious"
 
 
 def test_images_that_are_not_those_of_the_predictions_are_refused(monkeypatch, capsys, scene, tmp_path):

@@ -222,6 +222,34 @@ def test_the_ensemble_and_what_it_stands_on_are_never_overwritten(monkeypatch, c
         assert out.read_bytes() == before
 
 
+def test_folds_truth_models_and_images_are_never_overwritten(monkeypatch, capsys, scene, tmp_path):
+    image = sorted((scene.truth_csv.parent / "train").glob("*.png"))[0]
+    folds = shutil.copy(scene.folds, tmp_path / "folds.yaml")
+    truth = shutil.copy(scene.truth_csv, tmp_path / "truth.yaml")
+    ensemble = shutil.copy(scene.ensemble, tmp_path / "ensemble.yaml")
+    model = tmp_path / "model.yaml"
+    model.write_text("iterations: 7\n")
+    name, _, *others = command(scene)
+    fine = ("--out", tmp_path / "tuned.yaml")
+    for given in (
+        ("--folds", folds, "--out", folds),
+        ("--truth", truth, "--out", truth),
+        ("--out", model),
+        (*fine, "--curves", image),
+        ("--out", image.with_suffix(".yaml")),
+    ):
+        assert run(monkeypatch, name, ensemble, *others, *given) == 2
+        assert ": expected another file than the input" in capsys.readouterr().err
+    assert image.read_bytes().startswith(b"\x89PNG")
+    assert not image.with_suffix(".yaml").exists()
+    assert not (tmp_path / "tuned.yaml").exists()
+    assert (folds.read_bytes(), truth.read_bytes()) == (
+        scene.folds.read_bytes(),
+        scene.truth_csv.read_bytes(),
+    )
+    assert model.read_text() == "iterations: 7\n"
+
+
 def test_an_ensemble_that_nothing_may_stand_on_is_told_before_the_search(
     monkeypatch, capsys, scene, tmp_path
 ):
