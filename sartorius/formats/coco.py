@@ -79,7 +79,10 @@ def write_coco(path: Path, found: Mapping[str, Cells], known: Known) -> None:
 
 
 def write_livecell(path: Path, found: Mapping[str, Cells], known: Known) -> None:
-    """Write annotations as LIVECell does: polygons around each part, holes filled, the one category "cell"."""
+    """Write annotations as LIVECell does: polygons around each part, holes filled, the one category "cell".
+
+    Cells without pixels are left out.
+    """
     annotations = [
         {
             "image_id": image,
@@ -89,6 +92,7 @@ def write_livecell(path: Path, found: Mapping[str, Cells], known: Known) -> None
         }
         for image, cells in enumerate(found.values(), start=1)
         for row, parts in enumerate(parts_of_masks(cells.masks))
+        if parts
     ]
     category = {"supercategory": LIVECELL_CATEGORY, "id": 1, "name": LIVECELL_CATEGORY}
     _write(path, found, known, annotations, [category])

@@ -10,6 +10,8 @@ from pycocotools import mask as coco_mask
 from sartorius.cells import Cells
 from sartorius.coco_counts import unpacked
 from sartorius.errors import UserError
+from sartorius.formats.rings import require_outline
+from sartorius.formats.scores import as_score
 from sartorius.rle import CocoRle
 
 #: What pycocotools raises for run lengths and polygons that are none.
@@ -93,9 +95,7 @@ def number_field(where: str, entry: Any, key: str) -> int | str:
 
 def row_of(where: str, entry: Any, size_hw: tuple[int, int], cell_type: str) -> Row:
     """One annotation or result of an image of this size; raises UserError if it is malformed."""
-    score = entry.get("score", 1.0)
-    if not isinstance(score, (int, float)) or not 0 <= score <= 1:
-        raise UserError(f"{where}: expected a score from 0 to 1, got {score!r}")
+    score = as_score(where, entry.get("score", 1.0))
     mask = _mask(where, field(where, entry, "segmentation"), size_hw)
     return Row(mask, score, cell_type, str(entry.get("source", "truth")))
 
@@ -136,27 +136,30 @@ def type_numbers(found: Mapping[str, Cells], first: Sequence[str] = ()) -> dict[
 
 
 def _mask(where: str, segmentation: Any, size_hw: tuple[int, int]) -> CocoRle:
-    height, width = size_hw
+    """Run lengths may be of no pixel, as ours of an empty cell are; polygons have to reach into the image."""
     try:
-        if isinstance(segmentation, Mapping):
-            if list(segmentation["size"]) != [height, width]:
-                raise UserError(
-                    f"{where}: its mask is of an image of height and width {segmentation['size']}, the image has "
-                    f"{[height, width]}"
-                )
-            return _from_counts(segmentation["counts"], size_hw)
-        polygons = [np.asarray(polygon, dtype=np.float64).ravel().tolist() for polygon in segmentation]
-        if not np.isfinite([number for polygon in polygons for number in polygon]).all():
-            raise ValueError("a coordinate is no number")
-        drawn = [polygon for polygon in polygons if len(polygon) >= 6]
-        if any(len(polygon) % 2 for polygon in drawn):
-            raise ValueError("a polygon has an odd number of coordinates")
-        packed = coco_mask.merge(coco_mask.frPyObjects(drawn, height, width)) if drawn else None
+        if not isinstance(segmentation, Mapping):
+            return _from_polygons(where, segmentation, size_hw)
+        if list(segmentation["size"]) != list(size_hw):
+            raise UserError(
+                f"{where}: its mask is of an image of height and width {segmentation['size']}, the image has "
+                f"{list(size_hw)}"
+            )
+        return _from_counts(segmentation["counts"], size_hw)
     except UserError:
         raise
     except _DAMAGE as error:
         raise UserError(f"{where}: `segmentation` is neither run lengths nor polygons: {error}") from None
-    return _from_counts([height * width], size_hw) if packed is None else CocoRle(size_hw, packed["counts"])
+
+
+def _from_polygons(where: str, segmentation: Any, size_hw: tuple[int, int]) -> CocoRle:
+    """The pixels of all polygons, lists of x and y in turn; those of less than 3 points are passed over."""
+    flat = [np.asarray(polygon, dtype=np.float64).ravel() for polygon in segmentation]
+    if any(len(polygon) % 2 for polygon in flat):
+        raise ValueError("a polygon has an odd number of coordinates")
+    require_outline(where, [polygon.reshape(-1, 2) for polygon in flat], size_hw)
+    drawn = [polygon.tolist() for polygon in flat if len(polygon) >= 6]
+    return CocoRle(size_hw, coco_mask.merge(coco_mask.frPyObjects(drawn, *size_hw))["counts"])
 
 
 def _from_counts(counts: Any, size_hw: tuple[int, int]) -> CocoRle:

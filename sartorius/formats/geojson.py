@@ -11,7 +11,8 @@ from sartorius.cells import Cells
 from sartorius.errors import UserError
 from sartorius.formats.json_files import read_json, write_json
 from sartorius.formats.known import Known, size_of
-from sartorius.formats.rings import Part, Ring, masks_of_rings, parts_of_masks
+from sartorius.formats.rings import Part, Ring, masks_of_outlines, parts_of_masks
+from sartorius.formats.scores import as_score
 from sartorius.line_runs import Ints
 from sartorius.submission import UNKNOWN_CELL_TYPE
 
@@ -30,7 +31,8 @@ def read_geojson(path: Path, known: Known) -> dict[str, Cells]:
     path: a file, or a folder of `.geojson` files. A feature collection, a list of features or one feature, of polygons
         or multipolygons; the cell type is the classification's name, the score the measurement "score", else 1.
     known: the images, for files that are not ours and so do not tell the image's size.
-    A pixel is cell if its centre is inside. Raises UserError naming the file and the feature that is none of a cell.
+    A pixel is cell if its centre is inside. Raises UserError naming the file and the feature that is no outline with
+    pixels or whose score is no fraction.
     """
     files = sorted(path.glob("*.geojson")) if path.is_dir() else [path]
     if not files:
@@ -87,19 +89,21 @@ def _read_file(path: Path, known: Known) -> Cells:
     if not isinstance(features, list):
         raise UserError(f"{path}: expected GeoJSON with a list of features, found none")
     size_hw = _size_hw(data, path, known)
-    rings, facts = [], []
+    places, rings, facts, scores = [], [], [], []
     for number, feature in enumerate(features, start=1):
         where = f"{path}: feature {number}"
+        places.append(where)
         rings.append(_rings(where, feature))
         properties = feature.get("properties") or {}
         if not isinstance(properties, Mapping):
             raise UserError(f"{where}: expected `properties` by name, got {properties!r}")
         facts.append(properties)
+        scores.append(_score(where, properties))
     return Cells(
         image_id=path.stem,
         size_hw=size_hw,
-        masks=tuple(masks_of_rings(rings, size_hw)),
-        scores=np.array([_score(of_cell) for of_cell in facts], dtype=np.float32),
+        masks=tuple(masks_of_outlines(places, rings, size_hw)),
+        scores=np.array(scores, dtype=np.float32),
         cell_types=np.array([_cell_type(of_cell) for of_cell in facts], dtype=np.str_),
         sources=np.array([str(of_cell.get("source", SOURCE)) for of_cell in facts], dtype=np.str_),
     )
@@ -122,14 +126,11 @@ def _rings(where: str, feature: Any) -> list[Ring]:
         if kind not in ("Polygon", "MultiPolygon"):
             raise UserError(f"{where}: expected a Polygon or MultiPolygon, got a {kind}")
         polygons = [coordinates] if kind == "Polygon" else coordinates
-        rings = [np.array(ring, dtype=np.float64)[:, :2] for polygon in polygons for ring in polygon]
-        if not all(np.isfinite(ring).all() for ring in rings):
-            raise ValueError("a coordinate is no number")
+        return [np.array(ring, dtype=np.float64)[:, :2] for polygon in polygons for ring in polygon]
     except UserError:
         raise
     except _DAMAGE as error:
         raise UserError(f"{where}: expected a polygon of x, y in pixels: {error}") from None
-    return rings
 
 
 def _cell_type(properties: Mapping[str, Any]) -> str:
@@ -138,11 +139,10 @@ def _cell_type(properties: Mapping[str, Any]) -> str:
     return str(name) if name else UNKNOWN_CELL_TYPE
 
 
-def _score(properties: Mapping[str, Any]) -> float:
-    """The measurement; before QuPath 0.4 measurements were a list of names and values."""
+def _score(where: str, properties: Mapping[str, Any]) -> float:
+    """The measurement, 1 if there is none; before QuPath 0.4 measurements were a list of names and values."""
     measurements = properties.get("measurements") or {}
     if isinstance(measurements, list):
         named = [one for one in measurements if isinstance(one, Mapping) and one.get("name") == SCORE]
         measurements = {SCORE: named[-1].get("value")} if named else {}
-    score = measurements.get(SCORE, 1.0) if isinstance(measurements, Mapping) else 1.0
-    return float(score) if isinstance(score, (int, float)) and 0 <= score <= 1 else 1.0
+    return as_score(where, measurements.get(SCORE, 1.0) if isinstance(measurements, Mapping) else 1.0)

@@ -13,7 +13,8 @@ from sartorius.cells import Cells
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 from sartorius.formats.known import Known, size_of
-from sartorius.formats.rings import Part, Ring, masks_of_rings, parts_of_masks
+from sartorius.formats.rings import Part, Ring, masks_of_outlines, parts_of_masks
+from sartorius.formats.scores import as_score
 from sartorius.submission import UNKNOWN_CELL_TYPE
 
 SOURCE = "imagej"
@@ -117,23 +118,22 @@ def _read_file(path: Path, known: Known) -> Cells:
         size_hw = (int(comment[0]), int(comment[1]))
     else:
         size_hw = size_of(path.stem, known, path, "a file of ImageJ's regions")
-    rings = [_rings(f"{path}, {name}", region) for name, region in zip(names, regions, strict=True)]
+    places = [f"{path}, {name}" for name in names]
+    rings = [_rings(where, region) for where, region in zip(places, regions, strict=True)]
     properties = [region.properties for region in regions]
+    scores = [
+        as_score(where, facts.get(_SCORE, 1.0)) for where, facts in zip(places, properties, strict=True)
+    ]
     return Cells(
         image_id=path.stem,
         size_hw=size_hw,
-        masks=tuple(masks_of_rings(rings, size_hw)),
-        scores=np.array([_score(facts) for facts in properties], dtype=np.float32),
+        masks=tuple(masks_of_outlines(places, rings, size_hw)),
+        scores=np.array(scores, dtype=np.float32),
         cell_types=np.array(
             [str(facts.get(_TYPE, UNKNOWN_CELL_TYPE)) for facts in properties], dtype=np.str_
         ),
         sources=np.array([str(facts.get(_SOURCE, SOURCE)) for facts in properties], dtype=np.str_),
     )
-
-
-def _score(properties: Mapping[str, Any]) -> float:
-    score = properties.get(_SCORE, 1.0)
-    return float(score) if isinstance(score, (int, float)) and 0 <= score <= 1 else 1.0
 
 
 def _rings(where: str, region: ImagejRoi) -> list[Ring]:

@@ -1,6 +1,6 @@
 """Label images: 0 is background, every cell has a number of its own; one file per image, or one per image and type."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +12,12 @@ from scipy.ndimage import find_objects
 from skimage.measure import label
 
 from sartorius.cells import Cells
-from sartorius.data.images import IMAGE_SUFFIXES, read_grey
+from sartorius.data.images import IMAGE_SUFFIXES
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 from sartorius.formats.known import Known
-from sartorius.formats.label_table import TABLE, LabelRow, read_table, write_table
+from sartorius.formats.label_numbers import read_numbers
+from sartorius.formats.label_table import TABLE, LabelRow, read_table, require_rows, write_table
 from sartorius.rle import CocoRle, Crop, cocos_from_crops, crops_from_cocos
 from sartorius.submission import UNKNOWN_CELL_TYPE
 
@@ -41,7 +42,14 @@ class _LabelFile(NamedTuple):
 class _Cell(NamedTuple):
     label: int
     mask: CocoRle
-    facts: LabelRow
+    cell_type: str
+
+
+class _Labelled(NamedTuple):
+    """The cells that the label files of one image hold."""
+
+    size_hw: tuple[int, int]
+    cells: list[_Cell]
 
 
 def read_labels(path: Path, known: Known) -> dict[str, Cells]:
@@ -51,16 +59,21 @@ def read_labels(path: Path, known: Known) -> dict[str, Cells]:
         `labels.tif`, or one file for each cell type named after it (`class1.tif`, `class2.tif` …).
     Types, scores and sources are those of `labels.csv` in the folder, if it is there; otherwise the type is the
     file's name where that tells one and "unknown" where not, and the score 1.
-    Raises UserError naming the file that is no label image.
+    Raises UserError naming the file that is no label image, or a table that is not of these labels.
     """
     files = list(_label_files(path))
     if not files:
         raise UserError(f"{path}: expected label images ({', '.join(IMAGE_SUFFIXES)}), found none")
-    table = read_table(path / TABLE) if (path / TABLE).is_file() else {}
     of_image: dict[str, list[_LabelFile]] = {}
     for file in files:
         of_image.setdefault(file.image_id, []).append(file)
-    return {image_id: _read_image(of_files, table) for image_id, of_files in of_image.items()}
+    found = {image_id: _read_image(of_files) for image_id, of_files in of_image.items()}
+    table = None
+    if (path / TABLE).is_file():
+        table = read_table(path / TABLE)
+        labels = {(name, cell.label) for name, labelled in found.items() for cell in labelled.cells}
+        require_rows(path / TABLE, table, labels)
+    return {image_id: _cells(image_id, labelled, table) for image_id, labelled in found.items()}
 
 
 def write_labels(path: Path, found: Mapping[str, Cells], known: Known) -> None:
@@ -68,9 +81,7 @@ def write_labels(path: Path, found: Mapping[str, Cells], known: Known) -> None:
 
     Labels count from 1 in the order of the cells. A pixel that cells share goes to the surest.
     """
-    for image_id, cells in found.items():
-        _write_image(path / f"{image_id}.tif", drawn_labels(cells))
-    write_table(path / TABLE, found)
+    _write(path, found, ".tif")
 
 
 def write_png_labels(path: Path, found: Mapping[str, Cells], known: Known) -> None:
@@ -80,8 +91,7 @@ def write_png_labels(path: Path, found: Mapping[str, Cells], known: Known) -> No
             raise UserError(
                 f"{path}: image {image_id} has {len(cells)} cells, a PNG tells {_MOST_PNG_LABELS} apart; write TIFF"
             )
-        _write_image(path / f"{image_id}.png", drawn_labels(cells))
-    write_table(path / TABLE, found)
+    _write(path, found, ".png")
 
 
 def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -> None:
@@ -90,10 +100,12 @@ def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -
     Labels count from 1 through all cells of an image. A pixel that cells of one type share goes to the surest.
     """
     types = sorted({str(name) for cells in found.values() for name in cells.cell_types})
+    drawn: dict[str, set[int]] = {}
     for image_id, cells in found.items():
+        drawn[image_id] = set()
         for name in types or [_UNTYPED[0]]:
-            _write_image(path / image_id / f"{name}.tif", drawn_labels(cells, name))
-    write_table(path / TABLE, found)
+            drawn[image_id] |= _write_image(path / image_id / f"{name}.tif", drawn_labels(cells, name))
+    write_table(path / TABLE, found, drawn)
 
 
 def drawn_labels(cells: Cells, cell_type: str | None = None) -> NDArray[np.uint32]:
@@ -140,9 +152,9 @@ def _is_image(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def _read_image(files: list[_LabelFile], table: Mapping[tuple[str, int], LabelRow]) -> Cells:
+def _read_image(files: Sequence[_LabelFile]) -> _Labelled:
     """The cells of the label files of one image."""
-    found: list[_Cell] = []
+    cells: list[_Cell] = []
     size_hw: tuple[int, int] | None = None
     for file in files:
         labels = _read_label_image(file.path)
@@ -151,32 +163,38 @@ def _read_image(files: list[_LabelFile], table: Mapping[tuple[str, int], LabelRo
                 f"{file.path}: has height and width {labels.shape}, expected {size_hw} as {files[0].path}"
             )
         size_hw = (labels.shape[0], labels.shape[1])
-        for number, mask in _masks(labels).items():
-            unknown = LabelRow(file.cell_type, 1.0, SOURCE)
-            found.append(_Cell(number, mask, table.get((file.image_id, number), unknown)))
-    if table:
-        found.sort(key=lambda cell: cell.label)
+        cells += [_Cell(number, mask, file.cell_type) for number, mask in _masks(labels).items()]
     assert size_hw is not None
+    return _Labelled(size_hw, cells)
+
+
+def _cells(image_id: str, labelled: _Labelled, table: Mapping[tuple[str, int], LabelRow] | None) -> Cells:
+    """The cells of one image as a record; table: None if there is none, otherwise it has a row for each of them."""
+    cells = labelled.cells if table is None else sorted(labelled.cells, key=lambda cell: cell.label)
+    facts = [
+        LabelRow(cell.cell_type, 1.0, SOURCE) if table is None else table[image_id, cell.label]
+        for cell in cells
+    ]
     return Cells(
-        image_id=files[0].image_id,
-        size_hw=size_hw,
-        masks=tuple(cell.mask for cell in found),
-        scores=np.array([cell.facts.score for cell in found], dtype=np.float32),
-        cell_types=np.array([cell.facts.cell_type for cell in found], dtype=np.str_),
-        sources=np.array([cell.facts.source for cell in found], dtype=np.str_),
+        image_id=image_id,
+        size_hw=labelled.size_hw,
+        masks=tuple(cell.mask for cell in cells),
+        scores=np.array([row.score for row in facts], dtype=np.float32),
+        cell_types=np.array([row.cell_type for row in facts], dtype=np.str_),
+        sources=np.array([row.source for row in facts], dtype=np.str_),
     )
 
 
 def _read_label_image(path: Path) -> Labels:
     """Whole numbers from 0; raises UserError if there are others, as in a picture of the labels."""
-    grey = read_grey(path)
-    if grey.dtype.kind == "f" and not np.array_equal(grey, np.rint(grey)):
+    stored = read_numbers(path)
+    if stored.dtype.kind == "f" and not np.array_equal(stored, np.rint(stored)):
         raise UserError(
-            f"{path}: expected a label image of whole numbers, got fractions up to {grey.max():g}"
+            f"{path}: expected a label image of whole numbers, got fractions up to {stored.max():g}"
         )
-    if grey.min() < 0:
-        raise UserError(f"{path}: expected labels from 0 (background), got {grey.min():g}")
-    labels = grey.astype(np.int64)
+    if stored.min() < 0:
+        raise UserError(f"{path}: expected labels from 0 (background), got {stored.min():g}")
+    labels = stored.astype(np.int64)
     numbers, parts = len(np.unique(labels[labels > 0])), int(label(labels, connectivity=2).max(initial=0))
     if parts > _MOST_PARTS * max(numbers, 1):
         raise UserError(
@@ -199,11 +217,20 @@ def _masks(labels: Labels) -> dict[int, CocoRle]:
     return dict(zip(numbers.tolist(), cocos_from_crops(crops, size_hw), strict=True))
 
 
-def _write_image(path: Path, labels: NDArray[np.uint32]) -> None:
-    """16 bits where they are enough, which more programs read."""
+def _write(path: Path, found: Mapping[str, Cells], suffix: str) -> None:
+    """A label image of this kind for each image, and the table."""
+    drawn = {
+        name: _write_image(path / f"{name}{suffix}", drawn_labels(cells)) for name, cells in found.items()
+    }
+    write_table(path / TABLE, found, drawn)
+
+
+def _write_image(path: Path, labels: NDArray[np.uint32]) -> set[int]:
+    """The labels that were written, in 16 bits where they are enough, which more programs read."""
     small = labels.astype(np.uint16) if labels.max(initial=0) < 2**16 else labels
     with atomic_path(path) as temporary:
         if path.suffix == ".png":
             temporary.write_bytes(cv2.imencode(".png", small)[1].tobytes())
         else:
             tifffile.imwrite(temporary, small, compression="zlib", photometric="minisblack")
+    return set(np.unique(labels).tolist())

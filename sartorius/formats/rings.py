@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.compiled import compiled, with_room
+from sartorius.errors import UserError
 from sartorius.line_runs import Ints, LineRuns, joined, places
 from sartorius.rle import CocoRle, Crop, cocos_from_runs, crops_from_cocos
 
 Ring = NDArray[np.float64]
 
+#: No image reaches so far; with coordinates much larger, pycocotools' filling of polygons ends the process.
+_MAX_COORDINATE_PX = 1_000_000
+_LEAST_POINTS = 3
 #: Stands where a ring ends; corners have no negative coordinates.
 _END = -1
 
@@ -51,6 +55,48 @@ def masks_of_rings(rings: Sequence[Sequence[Ring]], size_hw: tuple[int, int]) ->
     starts = rows[:, 0] * width + cols[:, 0]
     runs = joined(LineRuns(cells[inside, 0], starts[inside], lengths[inside]))
     return cocos_from_runs(runs, [(height, width)] * len(rings))
+
+
+def masks_of_outlines(
+    where: Sequence[str], rings: Sequence[Sequence[Ring]], size_hw: tuple[int, int]
+) -> list[CocoRle]:
+    """`masks_of_rings` of N cells of a file; where: their places in the file, for messages.
+
+    Raises UserError naming the cell that `require_outline` refuses.
+    """
+    for place, of_cell in zip(where, rings, strict=True):
+        require_outline(place, of_cell, size_hw)
+    return masks_of_rings(rings, size_hw)
+
+
+def require_outline(where: str, rings: Sequence[Ring], size_hw: tuple[int, int]) -> None:
+    """Raise UserError unless a cell's rings, (K, 2) of x and y, are an outline in pixels that reaches into the image.
+
+    where: for the message. An outline may be so thin that it covers no pixel's centre.
+    """
+    for ring in rings:
+        beyond = ring[~(np.abs(ring) <= _MAX_COORDINATE_PX)]
+        if beyond.size:
+            raise UserError(
+                f"{where}: expected an outline in pixels of the image, at most {_MAX_COORDINATE_PX} from its corner, "
+                f"got the coordinate {beyond[0]:g}"
+            )
+    height, width = size_hw
+    if not any(_points(ring) >= _LEAST_POINTS and _reaches(ring, (width, height)) for ring in rings):
+        raise UserError(
+            f"{where}: expected the outline of a cell, {_LEAST_POINTS} points or more, in pixels of the image (height and "
+            f"width {size_hw}), but none of it lies there; boxes are no outlines"
+        )
+
+
+def _points(ring: Ring) -> int:
+    """The points of a ring; a last one that is the first again closes it and counts for nothing."""
+    return len(ring) - int(len(ring) > 1 and bool(np.all(ring[0] == ring[-1])))
+
+
+def _reaches(ring: Ring, size_xy: tuple[int, int]) -> bool:
+    """Whether the box around a ring meets the image."""
+    return bool(np.all(ring.max(axis=0) > 0) and np.all(ring.min(axis=0) < size_xy))
 
 
 def one_ring(parts: Sequence[Part]) -> Ints:

@@ -12,7 +12,7 @@ from sartorius.errors import UserError
 from sartorius.files import atomic_path
 from sartorius.formats.coco_fields import type_numbers
 from sartorius.formats.known import Known, size_of
-from sartorius.formats.rings import Ring, masks_of_rings, one_ring, parts_of_masks
+from sartorius.formats.rings import Ring, masks_of_outlines, one_ring, parts_of_masks
 
 #: Names the classes of a data set.
 DATA_FILE = "data.yaml"
@@ -100,20 +100,22 @@ def _class_names(path: Path) -> dict[int, str]:
 
 def _read_file(path: Path, size_hw: tuple[int, int], names: Mapping[int, str]) -> Cells:
     rings: list[list[Ring]] = []
-    types, scores = [], []
+    places, types, scores = [], [], []
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        kind, points, score = _parsed(f"{path}, line {number}", line)
+        where = f"{path}, line {number}"
+        kind, points, score = _parsed(where, line)
         if kind not in names:
-            raise UserError(f"{path}, line {number}: class {kind} has no name; known are {dict(names)}")
+            raise UserError(f"{where}: class {kind} has no name; known are {dict(names)}")
+        places.append(where)
         rings.append([points * (size_hw[1], size_hw[0])])
         types.append(names[kind])
         scores.append(score)
     return Cells(
         image_id=path.stem,
         size_hw=size_hw,
-        masks=tuple(masks_of_rings(rings, size_hw)),
+        masks=tuple(masks_of_outlines(places, rings, size_hw)),
         scores=np.array(scores, dtype=np.float32),
         cell_types=np.array(types, dtype=np.str_),
         sources=np.full(len(rings), SOURCE),

@@ -51,7 +51,23 @@ def test_annotations_in_a_mapping_by_number_are_read_as_some_livecell_files_have
         (coco([annotation(image_id=8)]), "annotation 1: there is no image 8"),
         (coco([annotation(category_id=9)]), "there is no category 9"),
         (coco([annotation(score=1.5)]), "expected a score from 0 to 1, got 1.5"),
+        (coco([annotation(score="0.5")]), "annotation 1: expected a score from 0 to 1, got '0.5'"),
         (coco([annotation(segmentation=[[1, 2, 3, 4, 5, 6, 7]])]), "odd number of coordinates"),
+        (
+            coco([annotation(segmentation=[[0, 0, 3e9, 0, 3e9, 3e9]])]),
+            r"annotation 1: .* got the coordinate 3e\+09",
+        ),
+        (
+            coco([annotation(segmentation=[[0, 0, -2e6, 0, 1, 1]])]),
+            r"annotation 1: .* got the coordinate -2e\+06",
+        ),
+        (coco([annotation(segmentation=[[0, 0, float("nan"), 0, 1, 1]])]), "got the coordinate nan"),
+        (coco([annotation(segmentation=[], bbox=[1, 1, 2, 2])]), "annotation 1: .*boxes are no outlines"),
+        (coco([annotation(segmentation=[[1, 1, 2, 2]])]), "annotation 1: .* but none of it lies there"),
+        (
+            coco([annotation(segmentation=[[7, 7, 9, 7, 9, 9]])]),
+            r"height and width \(4, 5\)\), but none of it lies there",
+        ),
         (coco([annotation(segmentation="mask")]), "neither run lengths nor polygons"),
         (coco([annotation(segmentation={"size": [9, 9], "counts": "01"})]), r"of height and width \[9, 9\]"),
         (coco([annotation(segmentation={"size": [4, 5], "counts": "0"})]), "do not cover it"),
@@ -69,6 +85,12 @@ def test_a_malformed_coco_file_is_told_by_its_first_fault(tmp_path, text, messag
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=message):
         read_any(tmp_path / "a.json")
+
+
+def test_run_lengths_of_no_pixel_stay_a_cell_as_we_write_empty_cells(tmp_path):
+    nothing = {"size": [4, 5], "counts": [20]}
+    (tmp_path / "a.json").write_text(coco([annotation(), annotation(segmentation=nothing)]))
+    assert read_any(tmp_path / "a.json")["a"].areas_px.tolist() == [4, 0]
 
 
 def test_results_name_images_by_id_file_or_number(tmp_path, images):
@@ -170,6 +192,25 @@ def test_regions_drawn_in_imagej_are_read(tmp_path, images):
     assert found.cell_types.tolist() == ["unknown"] * 2
 
 
+def test_an_outline_too_thin_for_a_pixel_is_a_cell_without_one_and_stops_nothing(tmp_path, images):
+    (tmp_path / "a.json").write_text(coco([annotation(segmentation=[[1.1, 1.1, 1.2, 1.1, 1.2, 1.2]])]))
+    assert read_any(tmp_path / "a.json", images)["a"].areas_px.tolist() == [0]
+
+
+def test_regions_without_an_outline_or_with_a_score_that_is_none_are_refused(tmp_path, images):
+    far = ImagejRoi.frompoints(np.array([[1.0, 1.0], [3.0, 1.0], [3.0, 3.0]]) + 100)
+    roi_zip(tmp_path / "a.zip", far)
+    with pytest.raises(
+        UserError, match=r"a\.zip, 0\.roi: expected the outline of a cell, .* but none of it lies there"
+    ):
+        read_any(tmp_path / "a.zip", images)
+    percent = ImagejRoi.frompoints(np.array([[1.0, 1.0], [3.0, 1.0], [3.0, 3.0], [1.0, 3.0]]))
+    percent.properties = {"score": 87}
+    roi_zip(tmp_path / "a.zip", percent)
+    with pytest.raises(UserError, match=r"a\.zip, 0\.roi: expected a score from 0 to 1, got 87"):
+        read_any(tmp_path / "a.zip", images)
+
+
 def test_points_are_no_cells_and_other_archives_no_regions(tmp_path, images):
     point = ImagejRoi.frompoints(np.array([[1, 1]]))
     point.roitype = ROI_TYPE.POINT
@@ -185,56 +226,6 @@ def test_points_are_no_cells_and_other_archives_no_regions(tmp_path, images):
     (tmp_path / "a.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="expected a ZIP file of ImageJ's ROI manager"):
         read_any(tmp_path / "a.zip", images)
-
-
-FEATURE = {
-    "type": "Feature",
-    "geometry": {"type": "Polygon", "coordinates": [[[1, 1], [3, 1], [3, 3], [1, 3], [1, 1]]]},
-    "properties": {
-        "objectType": "annotation",
-        "classification": {"name": "Tumor", "color": [200, 0, 0]},
-        "measurements": [{"name": "score", "value": 0.75}],
-    },
-}
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"properties": [1]}, r"feature 1: expected `properties` by name, got \[1\]"),
-        ({"image": {"height": -4, "width": 5}}, "expected height and width in whole pixels, got -4 and 5"),
-        ({"geometry": {"type": "Polygon", "coordinates": [[[10**400, 1]]]}}, "expected a polygon of x, y"),
-    ],
-)
-def test_odd_facts_of_features_are_refused(tmp_path, images, changed, message):
-    data = {"type": "FeatureCollection", "features": [FEATURE | changed]} | changed
-    (tmp_path / "a.geojson").write_text(json.dumps(data))
-    with pytest.raises(UserError, match=message):
-        read_any(tmp_path / "a.geojson", images)
-
-
-def test_measurements_of_odd_names_are_passed_over(tmp_path, images):
-    odd = [{"name": [1], "value": 0.1}, {"name": "score", "value": 0.75}, {"name": {}, "value": 0.2}]
-    (tmp_path / "a.geojson").write_text(json.dumps(FEATURE | {"properties": {"measurements": odd}}))
-    assert read_any(tmp_path / "a.geojson", images)["a"].scores.tolist() == [0.75]
-
-
-@pytest.mark.parametrize("data", [[FEATURE], FEATURE, {"type": "FeatureCollection", "features": [FEATURE]}])
-def test_qupaths_exports_are_read_in_each_of_their_forms(tmp_path, images, data):
-    (tmp_path / "a.geojson").write_text(json.dumps(data))
-    found = read_any(tmp_path / "a.geojson", images)["a"]
-    assert (drawn(found), found.cell_types.tolist(), found.scores.tolist()) == ([SQUARE], ["Tumor"], [0.75])
-
-
-@pytest.mark.parametrize(
-    ("geometry", "message"),
-    [({"type": "Point", "coordinates": [1, 2]}, "got a Point"), (None, "expected a polygon of x, y"),
-     ({"type": "Polygon", "coordinates": [[["x", 2]]]}, "expected a polygon of x, y")],
-)  # fmt: skip
-def test_a_feature_that_is_no_polygon_is_refused(tmp_path, images, geometry, message):
-    (tmp_path / "a.geojson").write_text(json.dumps([FEATURE | {"geometry": geometry}]))
-    with pytest.raises(UserError, match=f"feature 1: .*{message}"):
-        read_any(tmp_path / "a.geojson", images)
 
 
 def test_what_is_in_no_known_format_is_refused(tmp_path):

@@ -104,6 +104,14 @@ def test_types_scores_and_sources_stay_where_the_format_has_a_place_for_them(tmp
     )
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_cells_without_pixels_can_be_written_everywhere_and_are_told_if_lost(tmp_path, name):
+    empty = cell("......../......../......../......../......../........", score=0.5, cell_type="cort")
+    write_any(tmp_path / "found.json", {"a": drawn_cells(cell(CORNERS, cell_type="cort"), empty)}, "coco")
+    lost = convert(tmp_path / "found.json", target(tmp_path, name), name).lost
+    assert ("1 of 2 cells" in lost) == (name not in ("cells", "coco", "coco-results"))
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_a_pixel_of_two_cells_goes_to_the_surer_where_cells_may_not_overlap(tmp_path, name):
     over = drawn_cells(

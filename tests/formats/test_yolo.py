@@ -30,6 +30,7 @@ def test_yolo_text_without_names_has_the_competitions_types(tmp_path, images):
     [
         ("0 0.5 0.5 0.2 0.2", "at least 3 points, got 2; boxes are no outlines"),
         ("x 0.1 0.1 0.2 0.2 0.3 0.3", "expected `class x1 y1"),
+        ("0 1.1 1.1 1.2 1.1 1.2 1.2", "expected the outline of a cell, .* but none of it lies there"),
         ("0 10 10 20 20 30 30", "fractions of width and height"),
         ("5 0.1 0.1 0.2 0.2 0.3 0.3", "class 5 has no name"),
         ("nan 0.1 0.1 0.2 0.2 0.3 0.3", "the whole number of a class first, got nan"),
