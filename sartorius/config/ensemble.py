@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from sartorius.config.fusion import (
+    ClusterSettings,
     FusionSettings,
     MasksSettings,
     NmsSettings,
@@ -42,7 +43,7 @@ class ViewSettings(FrozenSettings):
 class MemberSettings(FrozenSettings):
     """One model of an ensemble, or what another program found in the images."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] = Field(
         description="Short name, unique in the ensemble; part of `Cells.sources` and of folder names."
     )
     model: RelativePath = Field("", description="Model settings file, relative to the ensemble file.")
@@ -132,6 +133,26 @@ class EnsembleSettings(FrozenSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _votes_can_be_had(self) -> Self:
+        joined = {key: (fusion, self.sources) for key, fusion in self.fusions.items()}
+        if self.stage_wise is not None:
+            parts = tuple(f"{member.name}/{view.name}" for member, view in self.parts)
+            joined["stage_wise.boxes"] = (self.stage_wise.boxes, parts)
+        for key, (fusion, names) in joined.items():
+            if isinstance(fusion, ClusterSettings) and fusion.min_votes > len(names):
+                raise ValueError(
+                    f"{key}.min_votes is {fusion.min_votes}, but a cell can have at most {len(names)}, one of each source "
+                    f"({', '.join(names)})"
+                )
+        return self
+
+    @property
+    def fusions(self) -> dict[str, FusionSettings]:
+        """The fusion of images of any type and of those that have their own, by key in the file."""
+        own = {f"fusion_per_type.{name}": fusion for name, fusion in self.fusion_per_type.items()}
+        return {"fusion": self.fusion, **own}
+
     @property
     def trained_members(self) -> tuple[MemberSettings, ...]:
         """The members that are models, not predictions."""
@@ -188,10 +209,8 @@ def load_ensemble_settings(path: Path) -> EnsembleSettings:
 
 
 def _require_types_of_models(path: Path, settings: EnsembleSettings, known: Sequence[str]) -> None:
-    fusions = {"fusion": settings.fusion}
-    fusions |= {f"fusion_per_type.{name}": fusion for name, fusion in settings.fusion_per_type.items()}
     fewer = settings.gains.fewer_sources if settings.gains else ()
-    groups: dict[str, BaseModel] = {**fusions, "postprocess": settings.postprocess}
+    groups: dict[str, BaseModel] = {**settings.fusions, "postprocess": settings.postprocess}
     groups |= {f"gains.fewer_sources[{place}]": left for place, left in enumerate(fewer)}
     per_type = {
         f"{group}.{key}": value

@@ -13,7 +13,9 @@ from sartorius.errors import UserError
 DEFAULT = "default"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Pixels = Annotated[int, Field(ge=0)]
+#: No image has more pixels.
+MAX_PX = 1_000_000_000
+Pixels = Annotated[int, Field(ge=0, le=MAX_PX)]
 
 
 def _form(value: object) -> str:

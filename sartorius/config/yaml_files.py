@@ -79,7 +79,18 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, "an alias (`*name`) stands for something that contains it", node.start_mark
             )
-        return super().construct_object(node, deep=True)
+        try:
+            value = super().construct_object(node, deep=True)
+            if isinstance(value, int):
+                str(value)  # what int() takes in hexadecimal digits, str() may refuse
+            return value
+        except (ValueError, LookupError, AttributeError):  # a number of thousands of digits, a 13th month
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"{str(node.value)[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}",
+                node.start_mark,
+            ) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -98,7 +109,13 @@ class _Loader(yaml.SafeLoader):
 
 
 def _parsed(text: str) -> Any:
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    """Raises YAMLError, also for what PyYAML itself does not expect."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, OverflowError) as error:  # `\U` with a number that is no character's
+        raise yaml.YAMLError(str(error)) from None
 
 
 def _read_mapping(path: Path, named_by: Path | None) -> dict[str, Any]:

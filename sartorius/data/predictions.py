@@ -8,12 +8,13 @@ import zipfile
 import zlib
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sartorius import coco_counts
 from sartorius.cells import Cells
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
@@ -25,8 +26,8 @@ CACHE_VERSION = 1
 
 #: What numpy and zipfile raise for archives that are cut short, changed or not theirs.
 _DAMAGE = (
-    ValueError, TypeError, KeyError, EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile,
-    zlib.error,
+    ValueError, TypeError, KeyError, EOFError, OSError, OverflowError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 _PACKED = ("cache_version", "image_id", "size_hw", "counts", "offsets")
 _COLUMNS = ("scores", "cell_types", "sources")
@@ -48,6 +49,13 @@ class PredictionManifest(BaseModel):
     weights_sha256: str = Field("", description="SHA-256 of the model's weights; empty for a fused result.")
     fused_from: tuple[str, ...] = Field((), description="The sources of a fused result, in ascending order.")
     cache_version: int = Field(CACHE_VERSION, description="Version of the file format.")
+
+
+class CachedPrediction(NamedTuple):
+    """The cells of one image, and the `pixel_hash` of the image they were found in; "" if the file does not tell."""
+
+    cells: Cells
+    picture: str
 
 
 def prediction_path(folder: Path, image_id: str) -> Path:
@@ -82,9 +90,14 @@ def read_cells(path: Path) -> Cells:
 
     Raises UserError naming the file if it is missing, damaged, of another format, or its columns do not agree.
     """
+    return _read(path).cells
+
+
+def _read(path: Path) -> CachedPrediction:
+    """What a file holds; raises UserError as `read_cells`."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return _cells(arrays)
+            return CachedPrediction(_cells(arrays), _picture(arrays))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of predictions; predict this image first") from None
     except _DAMAGE as error:
@@ -98,7 +111,7 @@ def read_picture(path: Path) -> str:
     """The hash of the image that a file of predictions was made from; "" if it does not tell, or is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return str(arrays[_PICTURE]) if _PICTURE in arrays else ""
+            return _picture(arrays)
     except _DAMAGE:
         return ""
 
@@ -148,21 +161,21 @@ def read_prediction_folder(folder: Path) -> dict[str, Cells]:
 
     Raises UserError if the folder has no manifest, or a file is damaged or named after another image.
     """
-    return {image_id: read_prediction(folder, image_id) for image_id in list_predictions(folder)}
+    return {image_id: read_prediction(folder, image_id).cells for image_id in list_predictions(folder)}
 
 
-def read_prediction(folder: Path, image_id: str) -> Cells:
-    """The cells of one image of a folder.
+def read_prediction(folder: Path, image_id: str) -> CachedPrediction:
+    """The cells of one image of a folder, and which image of that name they were found in.
 
     Raises UserError if the file is missing, damaged or named after another image.
     """
     path = prediction_path(folder, image_id)
-    cells = read_cells(path)
-    if cells.image_id != image_id:
+    found = _read(path)
+    if found.cells.image_id != image_id:
         raise UserError(
-            f"{path}: the name says image {image_id}, the file holds {cells.image_id}; delete it and predict again"
+            f"{path}: the name says image {image_id}, the file holds {found.cells.image_id}; delete it and predict again"
         )
-    return cells
+    return found
 
 
 def list_sources(root: Path) -> dict[str, Path]:
@@ -185,14 +198,22 @@ def _cells(arrays: Any) -> Cells:
     if soft_columns not in ((), tuple(sorted(_SOFT_COLUMNS))):
         raise ValueError(f"unknown or missing columns beside {', '.join(soft_columns)}")
     height, width = (int(side) for side in arrays["size_hw"])
+    if min(height, width) < 1:
+        raise ValueError(f"an image of {height} x {width} px")
     counts, offsets = arrays["counts"].tobytes(), arrays["offsets"]
     ascending = len(offsets) > 0 and offsets[0] == 0 and bool(np.all(np.diff(offsets) > 0))
     if not ascending or offsets[-1] != len(counts):
         raise ValueError("offsets do not fit the counts of the masks")
-    edges = offsets.tolist()
+    texts = [counts[start:end] for start, end in pairwise(offsets.tolist())]
+    coco_counts.unpacked(texts, np.full(len(texts), height * width))  # raises ValueError
     return Cells(
         image_id=str(arrays["image_id"]),
         size_hw=(height, width),
-        masks=tuple(CocoRle((height, width), counts[start:end]) for start, end in pairwise(edges)),
+        masks=tuple(CocoRle((height, width), text) for text in texts),
         **{name: arrays[name] for name in (*_COLUMNS, *soft_columns)},
     )
+
+
+def _picture(arrays: Any) -> str:
+    """The hash of the image; "" if the arrays do not tell."""
+    return str(arrays[_PICTURE]) if _PICTURE in arrays else ""

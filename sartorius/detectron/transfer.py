@@ -25,8 +25,12 @@ class Output(NamedTuple):
 
 
 def one_plane(pixels: NDArray[np.uint8]) -> Tensor:
-    """(1, H, W) uint8, which the network spreads over its three planes where it computes."""
-    return torch.from_numpy(np.ascontiguousarray(pixels))[None]
+    """(1, H, W) uint8, which the network spreads over its three planes where it computes.
+
+    pixels: (H, W), shared where its bytes lie in order. To numpy a flipped axis of length 1 does, though its stride is
+        negative, which torch refuses; raveled it has none.
+    """
+    return torch.from_numpy(pixels.ravel()).view(1, *pixels.shape)
 
 
 def fetched(found: Sequence[Instances], as_bytes: bool) -> list[Output]:

@@ -3,13 +3,10 @@
 import os
 from collections.abc import Collection, Mapping
 from functools import partial
-from multiprocessing import get_all_start_methods, get_context
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from fastcore.parallel import ProcessPoolExecutor
 
 from sartorius import __version__
 from sartorius.cells import Cells
@@ -17,6 +14,7 @@ from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.fusion import FusionSettings
 from sartorius.data.predictions import (
     MANIFEST,
+    CachedPrediction,
     PredictionManifest,
     list_predictions,
     prediction_path,
@@ -29,6 +27,7 @@ from sartorius.errors import UserError, did_you_mean
 from sartorius.files import refuse_foreign, replaced_folder
 from sartorius.fusion import Explanation, explain, fuse
 from sartorius.pipeline.predicting import Report, no_report
+from sartorius.pipeline.workers import worker_pool
 from sartorius.postprocess import clean, type_of_scores
 
 #: The source that the manifest of a fused folder names.
@@ -87,8 +86,26 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
 
 
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:
-    """The cached cells of one image by source; raises UserError if one is missing, damaged or another image's."""
-    return {name: read_prediction(cache_root / name, image_id) for name in settings.sources}
+    """The cached cells of one image by source.
+
+    Raises UserError if one is missing, damaged or another image's, also if that has the same name.
+    """
+    found = {name: read_prediction(cache_root / name, image_id) for name in settings.sources}
+    _refuse_other_pictures(cache_root, image_id, found)
+    return {name: one.cells for name, one in found.items()}
+
+
+def _refuse_other_pictures(cache_root: Path, image_id: str, found: Mapping[str, CachedPrediction]) -> None:
+    """Raise UserError unless all sources looked at the same image of that name, as far as their files tell."""
+    known = next((name for name, one in found.items() if one.picture), next(iter(found)))
+    for name, one in found.items():
+        same_size = one.cells.size_hw == found[known].cells.size_hw
+        if not same_size or one.picture not in ("", found[known].picture):
+            here, there = (prediction_path(cache_root / source, image_id) for source in (name, known))
+            raise UserError(
+                f"{here}: holds predictions of another image called {image_id} than {there}; sources can be fused that "
+                "looked at the same image, so delete the file that is of the wrong one and predict again"
+            )
 
 
 def predicted_images(
@@ -96,7 +113,7 @@ def predicted_images(
 ) -> list[str]:
     """The cached images in ascending order, each predicted by every source; image_ids: exactly these.
 
-    Raises UserError listing what is missing, and if there is no image.
+    Raises UserError listing what is missing, if there is no image, and if a source's folder holds another's predictions.
     """
     predicted = _predicted(settings, cache_root)
     chosen = sorted(set().union(*predicted.values()) if image_ids is None else set(image_ids))
@@ -116,7 +133,7 @@ def predicted_images(
 
 
 def _predicted(settings: EnsembleSettings, cache_root: Path) -> dict[str, set[str]]:
-    """The images that each source predicted; raises UserError listing the sources that are not there."""
+    """The images that each source predicted; raises UserError listing the sources that are not there, or are others'."""
     absent = [name for name in settings.sources if not (cache_root / name / MANIFEST).is_file()]
     if absent:
         there = sorted(
@@ -126,7 +143,27 @@ def _predicted(settings: EnsembleSettings, cache_root: Path) -> dict[str, set[st
             f"{cache_root}: expected predictions of {', '.join(settings.sources)}; missing {', '.join(absent)}, "
             f"found {', '.join(there) or 'none'}; run `sartorius predict` with this ensemble first"
         )
+    _refuse_other_sources(settings, cache_root)
     return {name: set(list_predictions(cache_root / name)) for name in settings.sources}
+
+
+def _refuse_other_sources(settings: EnsembleSettings, cache_root: Path) -> None:
+    """Raise UserError if a folder says it is another source's, or a member's views are not of the same weights."""
+    first: dict[str, tuple[Path, str]] = {}
+    for member, view in settings.runs:
+        folder, name = cache_root / member.name / view.name, f"{member.name}/{view.name}"
+        manifest = read_manifest(folder)
+        if manifest.source != name:
+            raise UserError(
+                f"{folder}: expected predictions of {name}, but its {MANIFEST} says that they are of {manifest.source}; "
+                "delete the folder and predict again"
+            )
+        other, weights = first.setdefault(member.name, (folder, manifest.weights_sha256))
+        if manifest.weights_sha256 != weights:
+            raise UserError(
+                f"{folder}: holds predictions of other weights ({manifest.weights_sha256[:12]}…) than {other} "
+                f"({weights[:12]}…), but both are of {member.name}; delete the folder of the wrong ones and predict again"
+            )
 
 
 def fuse_predictions(
@@ -152,7 +189,7 @@ def fuse_predictions(
     with replaced_folder(out_dir) as folder:
         write_manifest(folder, _manifest(settings))
         work = partial(_fuse_one, settings=settings, cache_root=cache_root, folder=folder)
-        with ProcessPoolExecutor(_workers(n_workers, len(chosen)), mp_context=_fresh_processes()) as pool:
+        with worker_pool(_workers(n_workers, len(chosen)), __name__) as pool:
             counts = {}
             for image_id, count in zip(chosen, pool.map(work, chosen), strict=True):
                 counts[image_id] = count
@@ -170,15 +207,6 @@ def _workers(n_workers: int | None, images: int) -> int:
     """How many processes to start; 0 works in this one."""
     asked = min(os.cpu_count() or 1, images // IMAGES_PER_PROCESS) if n_workers is None else n_workers
     return min(asked, images) if asked > 1 else 0
-
-
-def _fresh_processes() -> BaseContext:
-    """Processes that begin without this one's threads: forking a process that has torch's can hang."""
-    if "forkserver" not in get_all_start_methods():
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # imported once, not once in each process
-    return context
 
 
 def _manifest(settings: EnsembleSettings) -> PredictionManifest:

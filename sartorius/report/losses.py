@@ -15,6 +15,7 @@ from sartorius.cells import Cells, Strings, together
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.fusion import ClusterSettings
 from sartorius.fusion.engine import fused_by, prepared
+from sartorius.metrics.images import refuse_mismatches
 from sartorius.metrics.matching import at_threshold, hits, largest_matching
 from sartorius.overlap import iou, overlapping
 from sartorius.pipeline.fusing import image_fusion
@@ -106,9 +107,10 @@ def only_step(result: Cells) -> list[Step]:
 def fates_of(steps: Sequence[Step], truth: Cells) -> Fates:
     """The fate of every true cell of one image; steps: at least one, the last one's cells are the result.
 
-    Raises ValueError if the images differ in size.
+    Raises UserError if the images differ in size.
     """
     count, result = len(truth), steps[-1].cells
+    refuse_mismatches({truth.image_id: result}, {truth.image_id: truth})
     first_iou, first_rows = _best(steps[0].cells, truth)
     fates = np.where(first_iou >= LEAST_IOU, "poorly outlined", "not proposed").astype(f"U{_LONGEST}")
     nearest = [

@@ -17,7 +17,7 @@ BASE = "members: [{name: a, model: a.yaml, weights: a.pth}]\nfusion: {method: ma
 
 
 def test_a_folder_tells_its_base_and_what_each_file_changes(tmp_path):
-    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "base.yaml").write_text(BASE + "views: [{flip: none}, {flip: vertical}]\n")
     folder = written(
         tmp_path / "fusion",
         votes="base: ../base.yaml\nnote: Why.\nfusion: {min_votes: 2}\n",

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from sartorius.config import load_ensemble_settings
+from sartorius.config.ensemble import MemberSettings
 from sartorius.errors import UserError
 
 
@@ -38,6 +40,46 @@ def loaded(folder: Path, *lines: str, member: str = "model: model.yaml, weights:
 def test_types_that_the_models_do_not_know_and_types_without_a_value_are_refused(tmp_path, line, message):
     with pytest.raises(UserError, match=message):
         loaded(tmp_path, line)
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "-x", "a/b", "", "a\n"])
+def test_a_members_name_leads_to_no_other_folder(name):
+    with pytest.raises(ValidationError, match="should match pattern"):
+        MemberSettings(name=name, model="m.yaml", weights="w.pth")
+    assert MemberSettings(name="_r50-a..b", model="m.yaml", weights="w.pth").name == "_r50-a..b"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "fusion: {method: masks, min_votes: 3}",
+            r"ensemble\.yaml: fusion\.min_votes is 3, but a cell can have at most 2, one of each source \(a/none, a/vertical\)",
+        ),
+        (
+            "fusion_per_type: {astro: {method: nms, min_votes: 3}}",
+            r"fusion_per_type\.astro\.min_votes is 3, but a cell can have at most 2",
+        ),
+        (
+            "stage_wise: {boxes: {method: wbf, min_votes: 3}}",
+            r"stage_wise\.boxes\.min_votes is 3, but a cell can have at most 2, one of each source \(a/none, a/vertical\)",
+        ),
+        (
+            "stage_wise: {}\nfusion: {method: masks, min_votes: 2}",
+            r"fusion\.min_votes is 2, but a cell can have at most 1, one of each source \(stage_wise/none\)",
+        ),
+    ],
+)
+def test_more_votes_than_there_are_sources_are_refused(tmp_path, line, message):
+    views = "views: [{flip: none}, {flip: vertical}]"
+    with pytest.raises(UserError, match=message):
+        loaded(tmp_path, views, line)
+
+
+def test_as_many_votes_as_there_are_sources_can_be_asked_for(tmp_path):
+    views = "views: [{flip: none}, {flip: vertical}]"
+    loaded(tmp_path, views, "fusion: {method: masks, min_votes: 2}")
+    loaded(tmp_path, views, "stage_wise: {boxes: {method: wbf, min_votes: 2}}")
 
 
 def test_what_other_programs_call_their_types_is_not_known_beforehand(tmp_path):

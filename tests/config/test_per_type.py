@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from sartorius.config.fusion import PostprocessSettings
 from sartorius.config.per_type import value_for, values_for
 from sartorius.errors import UserError
 
@@ -29,3 +31,9 @@ def test_a_type_without_a_value_is_named_together_with_those_that_have_one():
 def test_no_cells_have_no_values():
     values = values_for({"astro": 0.1}, [])
     assert (values.shape, values.dtype) == ((0,), np.float64)
+
+
+@pytest.mark.parametrize("pixels", [10**30, {"astro": 10**9 + 1, "default": 5}])
+def test_more_pixels_than_an_image_has_are_refused(pixels):
+    with pytest.raises(ValidationError, match="less than or equal to 1000000000"):
+        PostprocessSettings(min_area_px=pixels)

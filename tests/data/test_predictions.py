@@ -120,6 +120,10 @@ def test_a_changed_byte_never_changes_what_is_read_without_a_word(tmp_path):
         {"offsets": np.array([0, 1000])},
         {"offsets": np.array([], dtype=np.int64)},
         {"size_hw": np.array([1, 2, 3])},
+        {"size_hw": np.array([-1, -8])},
+        {"size_hw": np.array([0, 0])},
+        {"size_hw": np.array([3, 2])},
+        {"size_hw": np.array([np.inf, 1])},
         {"cache_version": np.array(2)},
         {"sources": np.array([object()], dtype=object)},
         {"soft_masks": np.zeros((1, 28, 27), np.uint8)},
@@ -131,6 +135,19 @@ def test_columns_that_do_not_agree_are_refused(tmp_path, arrays):
     write_cells(path, soft_cell(0.5))
     changed(path, **arrays)
     with pytest.raises(UserError, match=r"drawn\.npz"):
+        read_cells(path)
+
+
+@pytest.mark.parametrize("byte", [48, 55, 111, 255])
+def test_masks_that_are_none_of_the_image_are_refused(tmp_path, byte):
+    path = tmp_path / "drawn.npz"
+    write_cells(path, cells(cell("##../...."), cell("..../.##.")))
+    with np.load(path) as arrays:
+        counts = np.full_like(arrays["counts"], byte)
+    changed(path, counts=counts)
+    with pytest.raises(
+        UserError, match=r"drawn\.npz: .*\(ValueError: mask 0: .*\); delete it and predict again"
+    ):
         read_cells(path)
 
 

@@ -1,14 +1,23 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from drawing import drawn
 from fake_predictors import Blind, small_ensemble, small_truth, two_predictors, written_images
 
+from sartorius.cells import no_cells
 from sartorius.config import load_ensemble_settings
 from sartorius.config.fusion import MasksSettings
-from sartorius.data.predictions import read_cells, read_manifest, read_prediction_folder
+from sartorius.data.predictions import (
+    read_cells,
+    read_manifest,
+    read_prediction_folder,
+    write_cells,
+    write_manifest,
+)
 from sartorius.errors import UserError
 from sartorius.fusion import fuse
 from sartorius.metrics.competition import evaluate
@@ -120,6 +129,61 @@ def test_a_source_without_predictions_is_named_beside_those_there_are(tmp_path, 
     (cache / "x101" / "none").rename(cache / "x101" / "other")
     with pytest.raises(
         UserError, match="missing x101/none, found r50/horizontal, r50/none, x101/horizontal, x101/other"
+    ):
+        fuse_predictions(settings, cache, tmp_path / "fused")
+
+
+def two_folders(tmp_path: Path, settings, second_size_hw: tuple[int, int]) -> Path:
+    """A cache with one view predicted in one folder of images, the other view in other images of the same names."""
+    truth = small_truth()
+    first = written_images(tmp_path / "first", truth)
+    other = {name: no_cells(name, second_size_hw) for name in truth}
+    second = written_images(tmp_path / "second", other)
+    for path in second.values():
+        cv2.imwrite(str(path), np.full(second_size_hw, 99, np.uint8))
+    for view, found, paths in zip(settings.views, (truth, other), (first, second), strict=True):
+        one_view = settings.model_copy(update={"views": (view,)})
+        predict_images(two_predictors(found), one_view, paths, tmp_path / "mixed")
+    return tmp_path / "mixed"
+
+
+@pytest.mark.parametrize("second_size_hw", [(40, 56), (20, 28)])
+def test_views_of_different_images_of_the_same_name_are_refused(tmp_path, settings, second_size_hw):
+    mixed = two_folders(tmp_path, settings, second_size_hw)
+    with pytest.raises(
+        UserError,
+        match=r"r50/horizontal/astro_image\.npz: holds predictions of another image called astro_image than .*"
+        r"r50/none/astro_image\.npz",
+    ):
+        fuse_predictions(settings, mixed, tmp_path / "fused")
+    assert not (tmp_path / "fused").exists()
+
+
+def test_files_that_do_not_tell_their_image_are_told_apart_by_its_size(tmp_path, settings, cache):
+    silent = cache / "r50" / "none" / "cort_image.npz"
+    write_cells(silent, read_cells(silent))
+    assert len(read_sources(settings, cache, "cort_image")) == 4
+    write_cells(silent, no_cells("cort_image", (20, 28)))
+    with pytest.raises(UserError, match=r"r50/none/cort_image\.npz: holds predictions of another image"):
+        read_sources(settings, cache, "cort_image")
+
+
+def test_a_view_of_other_weights_than_the_members_other_views_is_refused(tmp_path, settings, cache):
+    folder = cache / "x101" / "horizontal"
+    write_manifest(folder, read_manifest(folder).model_copy(update={"weights_sha256": "ab" * 32}))
+    with pytest.raises(
+        UserError,
+        match=r"x101/horizontal: holds predictions of other weights \(abababababab…\) than .*x101/none",
+    ):
+        fuse_predictions(settings, cache, tmp_path / "fused")
+
+
+def test_a_copy_of_another_views_folder_is_refused(tmp_path, settings, cache):
+    shutil.rmtree(cache / "r50" / "horizontal")
+    shutil.copytree(cache / "r50" / "none", cache / "r50" / "horizontal")
+    with pytest.raises(
+        UserError,
+        match=r"expected predictions of r50/horizontal, but its manifest\.json says that they are of r50/none",
     ):
         fuse_predictions(settings, cache, tmp_path / "fused")
 

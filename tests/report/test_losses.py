@@ -9,6 +9,7 @@ from drawing import cell, cells
 from sartorius.cells import no_cells
 from sartorius.config import EnsembleSettings
 from sartorius.config.fusion import MaskNmsSettings, PostprocessSettings
+from sartorius.errors import UserError
 from sartorius.metrics.competition import evaluate
 from sartorius.pipeline import fused_and_cleaned, read_sources
 from sartorius.report.losses import FATES, fates_of, only_step, pipeline_steps
@@ -111,6 +112,13 @@ def test_a_result_alone_tells_found_from_poorly_outlined_and_not_proposed():
 
 def test_an_image_without_true_cells_has_no_fates():
     assert fates(no_cells("drawn", (1, 8)), cell("####....", score=0.9)) == []
+
+
+def test_cells_of_an_image_of_another_size_than_the_truths_are_refused():
+    with pytest.raises(UserError, match=r"drawn: predictions are for 1 x 4 px .*, the truth is 1 x 8 px"):
+        fates_of(only_step(cell("####")), cell("####...."))
+    with pytest.raises(UserError, match="drawn: predictions are for 1 x 4 px"):
+        fates_of(only_step(no_cells("drawn", (1, 4))), no_cells("drawn", (1, 8)))
 
 
 def test_every_true_cell_has_one_fate_and_found_ones_are_the_metrics_true_positives(scene):
