@@ -14,6 +14,7 @@ from sartorius.data.predictions import PredictionManifest, prediction_path, writ
 from sartorius.data.synthetic import synthesize
 from sartorius.metrics.competition import average_precision
 from sartorius.pipeline import fused_and_cleaned, read_sources
+from sartorius.tuning.images import Data
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 ENSEMBLE = """\
@@ -76,3 +77,8 @@ def written_scene(folder: Path, images_per_type: int = 2) -> SimpleNamespace:
         truth=truth,
         folds=folder / "folds.csv",
     )
+
+
+def data_of(scene: SimpleNamespace, **changed: object) -> Data:
+    """What is tuned on in a scene, with other fields as given."""
+    return Data((scene.cache,), scene.truth_csv, scene.folds)._replace(**changed)

@@ -10,7 +10,7 @@ from sartorius.ablation.results import Result, Table, rows_of
 from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.errors import UserError
 from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report, with_settings_of
-from sartorius.tuning.images import CachedImages, Data, read_cached_images
+from sartorius.tuning.images import CachedImages, Data, read_cached_images, refuse_searched_on
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
 from sartorius.tuning.space import Searched
@@ -40,7 +40,8 @@ def ablate_fusion(
 
     budget: what is searched for each file; what a file sets by itself is left as it is there.
     n_parts: parts that the images are split into if they are all of one fold.
-    Raises UserError for predictions that are missing, and if two files would be scored on different images or parts.
+    Raises UserError for predictions that are missing, for a file that was tuned on them already, and if two files would
+    be scored on different images or parts.
     """
     bench = _Bench(folder, data, budget, n_parts)
     results = []
@@ -62,8 +63,13 @@ class _Bench:
         self._images: dict[str, CachedImages] = {}
         self._tuned: dict[str | None, CrossTuned] = {}
         self.first = self._cached(self._base_settings)
-        files = [self._settings(file) for file in (None, *folder.files)]
-        self.sources = tuple(dict.fromkeys(name for settings in files for name in settings.sources))
+        files = {folder.base: self._base_settings} | {
+            file.path: self._settings(file) for file in folder.files
+        }
+        for path, settings in files.items():
+            if settings.tuned is not None:
+                refuse_searched_on(path, settings, self._cached(settings))
+        self.sources = tuple(dict.fromkeys(name for settings in files.values() for name in settings.sources))
 
     def result(self, file: Ablation | None) -> Result:
         """The scores of a file; None is the base."""

@@ -20,6 +20,7 @@ from sartorius.detectron.predictor import MASK_THRESHOLD, Predictor
 from sartorius.errors import UserError
 from sartorius.fusion import boxes as box_fusion
 from sartorius.fusion.engine import fusion_of
+from sartorius.pipeline.staleness import MEMBERS_SHA256
 from sartorius.soft_masks import binarised
 
 Floats = NDArray[np.float64]
@@ -57,6 +58,7 @@ class StageWisePredictor:
             "views": [view.model_dump(mode="json") for view in self._settings.views],
             "weights": {member.name: member.weight for member in self._settings.members},
             "members": {name: dict(member.config) for name, member in sorted(self._members.items())},
+            MEMBERS_SHA256: {name: member.weights_sha256 for name, member in sorted(self._members.items())},
         }
 
     def __call__(self, image: NDArray[np.uint8], image_id: str, view: ViewSettings) -> Cells:

@@ -22,7 +22,6 @@ SCORE = "score"
 #: A member of the collection that other programs pass over: the image's size.
 _IMAGE = "image"
 _DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
-SUFFIXES = (".geojson", ".json")
 
 
 def read_geojson(path: Path, known: Known) -> dict[str, Cells]:

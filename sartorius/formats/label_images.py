@@ -59,7 +59,7 @@ def read_labels(path: Path, known: Known) -> dict[str, Cells]:
         `labels.tif`, or one file for each cell type named after it (`class1.tif`, `class2.tif` …).
     Types, scores and sources are those of `labels.csv` in the folder, if it is there; otherwise the type is the
     file's name where that tells one and "unknown" where not, and the score 1.
-    Raises UserError naming the file that is no label image, or a table that is not of these labels.
+    Raises UserError naming the file that is no label image, or a table that lacks one of the labels.
     """
     files = list(_label_files(path))
     if not files:
@@ -81,7 +81,9 @@ def write_labels(path: Path, found: Mapping[str, Cells], known: Known) -> None:
 
     Labels count from 1 in the order of the cells. A pixel that cells share goes to the surest.
     """
-    _write(path, found, ".tif")
+    for image_id, cells in found.items():
+        _write_image(path / f"{image_id}.tif", drawn_labels(cells))
+    write_table(path / TABLE, found)
 
 
 def write_png_labels(path: Path, found: Mapping[str, Cells], known: Known) -> None:
@@ -91,7 +93,8 @@ def write_png_labels(path: Path, found: Mapping[str, Cells], known: Known) -> No
             raise UserError(
                 f"{path}: image {image_id} has {len(cells)} cells, a PNG tells {_MOST_PNG_LABELS} apart; write TIFF"
             )
-    _write(path, found, ".png")
+        _write_image(path / f"{image_id}.png", drawn_labels(cells))
+    write_table(path / TABLE, found)
 
 
 def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -> None:
@@ -100,12 +103,10 @@ def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -
     Labels count from 1 through all cells of an image. A pixel that cells of one type share goes to the surest.
     """
     types = sorted({str(name) for cells in found.values() for name in cells.cell_types})
-    drawn: dict[str, set[int]] = {}
     for image_id, cells in found.items():
-        drawn[image_id] = set()
         for name in types or [_UNTYPED[0]]:
-            drawn[image_id] |= _write_image(path / image_id / f"{name}.tif", drawn_labels(cells, name))
-    write_table(path / TABLE, found, drawn)
+            _write_image(path / image_id / f"{name}.tif", drawn_labels(cells, name))
+    write_table(path / TABLE, found)
 
 
 def drawn_labels(cells: Cells, cell_type: str | None = None) -> NDArray[np.uint32]:
@@ -217,20 +218,11 @@ def _masks(labels: Labels) -> dict[int, CocoRle]:
     return dict(zip(numbers.tolist(), cocos_from_crops(crops, size_hw), strict=True))
 
 
-def _write(path: Path, found: Mapping[str, Cells], suffix: str) -> None:
-    """A label image of this kind for each image, and the table."""
-    drawn = {
-        name: _write_image(path / f"{name}{suffix}", drawn_labels(cells)) for name, cells in found.items()
-    }
-    write_table(path / TABLE, found, drawn)
-
-
-def _write_image(path: Path, labels: NDArray[np.uint32]) -> set[int]:
-    """The labels that were written, in 16 bits where they are enough, which more programs read."""
+def _write_image(path: Path, labels: NDArray[np.uint32]) -> None:
+    """16 bits where they are enough, which more programs read."""
     small = labels.astype(np.uint16) if labels.max(initial=0) < 2**16 else labels
     with atomic_path(path) as temporary:
         if path.suffix == ".png":
             temporary.write_bytes(cv2.imencode(".png", small)[1].tobytes())
         else:
             tifffile.imwrite(temporary, small, compression="zlib", photometric="minisblack")
-    return set(np.unique(labels).tolist())

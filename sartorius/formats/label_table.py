@@ -44,32 +44,25 @@ def read_table(path: Path) -> dict[tuple[str, int], LabelRow]:
 def require_rows(
     path: Path, table: Mapping[tuple[str, int], LabelRow], labels: Collection[tuple[str, int]]
 ) -> None:
-    """Raise UserError unless a table has a row for each label of the label images and no others.
+    """Raise UserError unless a table has a row for each label of the label images; it may have rows of others.
 
     path: the table's, for the message. labels: image ids and labels that the images hold.
     """
-    for lacking, what in (
-        (sorted(set(labels) - set(table)), "a row for each label of the label images, there is none for"),
-        (sorted(set(table) - set(labels)), "rows of labels that the label images hold, none holds"),
-    ):
-        if lacking:
-            image_id, label = lacking[0]
-            raise UserError(
-                f"{path}: expected {what} image {image_id!r}, label {label} (the first of {len(lacking)}); mend the "
-                "table, or remove it if it is of other label images"
-            )
+    lacking = sorted(set(labels) - set(table))
+    if lacking:
+        image_id, label = lacking[0]
+        raise UserError(
+            f"{path}: expected a row for each label of the label images, there is none for image {image_id!r}, label {label} "
+            f"(the first of {len(lacking)}); mend the table, or remove it if it is of other label images"
+        )
 
 
-def write_table(path: Path, found: Mapping[str, Cells], drawn: Mapping[str, Collection[int]]) -> None:
-    """Write a row for each cell that has pixels in its image; labels count from 1 in the order of an image's cells.
-
-    drawn: the labels that each image holds; other cells are empty or lie wholly under surer ones.
-    """
+def write_table(path: Path, found: Mapping[str, Cells]) -> None:
+    """Write a row for each cell; labels count from 1 in the order of the cells of an image."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(TABLE_COLUMNS)
         for image_id, cells in found.items():
             columns = (cells.cell_types.tolist(), cells.scores.tolist(), cells.sources.tolist())
             for label, (cell_type, score, source) in enumerate(zip(*columns, strict=True), start=1):
-                if label in drawn[image_id]:
-                    writer.writerow((image_id, label, cell_type, repr(score), source))
+                writer.writerow((image_id, label, cell_type, repr(score), source))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sartorius.cells import Cells
 from sartorius.metrics.bootstrap import Interval, bounds
 from sartorius.metrics.images import refuse_mismatches
+from sartorius.metrics.matching import by_falling_score
 
 Shape = Literal["mask", "box"]
 SHAPES: tuple[Shape, ...] = ("mask", "box")
@@ -198,16 +199,20 @@ def _mean(figures: NDArray[Any]) -> float | None:
 
 
 def _dataset(cells: Mapping[str, Cells], truth: Mapping[str, Cells], shape: Shape, scored: bool) -> COCO:
-    """Cells as COCO annotations of one category, ids from 1 (0 means unmatched to the evaluator)."""
+    """Cells as COCO annotations of one category, ids from 1 (0 means unmatched to the evaluator).
+
+    COCO ranks equal scores as they come: images come by ascending id here, cells in the order of `by_falling_score`.
+    """
     annotations: list[dict[str, Any]] = []
-    for number, image_id in enumerate(truth, start=1):
+    for number, image_id in enumerate(sorted(truth), start=1):
         if image_id in cells:
-            annotations += _annotations(cells[image_id], number, len(annotations) + 1, shape, scored)
+            ranked = by_falling_score(cells[image_id])
+            annotations += _annotations(ranked, number, len(annotations) + 1, shape, scored)
     dataset = COCO()
     dataset.dataset = {
         "images": [
-            {"id": number, "height": image.size_hw[0], "width": image.size_hw[1]}
-            for number, image in enumerate(truth.values(), start=1)
+            {"id": number, "height": truth[image_id].size_hw[0], "width": truth[image_id].size_hw[1]}
+            for number, image_id in enumerate(sorted(truth), start=1)
         ],
         "categories": [{"id": 1, "name": "cell"}],
         "annotations": annotations,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sartorius.cells import Cells, no_cells
 from sartorius.metrics.bootstrap import RESAMPLES, Interval, bounds, draws
 from sartorius.metrics.images import refuse_mismatches
-from sartorius.metrics.matching import at_threshold, hits, largest_matching
+from sartorius.metrics.matching import at_threshold, by_falling_score, hits, largest_matching
 
 #: The row of predictions that hit no true cell, and the column of true cells that nothing hit.
 NO_CELL = "no cell"
@@ -63,14 +63,16 @@ class Confusion:
 
 
 def type_confusion(predictions: Mapping[str, Cells], truth: Mapping[str, Cells]) -> Confusion:
-    """The confusion over the images of `truth`; an image without predictions adds missed cells.
+    """The confusion over the images of `truth`, by ascending id; an image without predictions adds missed cells.
 
+    Where several largest matchings can be had, the one taken does not depend on the order of cells.
     Raises UserError for predictions of images that `truth` does not have or of another size.
     """
     refuse_mismatches(predictions, truth)
     named: list[tuple[list[str], list[str]]] = []
-    for image_id, cells in truth.items():
-        predicted = predictions.get(image_id, no_cells(image_id, cells.size_hw))
+    for image_id in sorted(truth):
+        cells = by_falling_score(truth[image_id])
+        predicted = by_falling_score(predictions.get(image_id, no_cells(image_id, cells.size_hw)))
         pairs = largest_matching(at_threshold(hits(predicted, cells), 0))
         false, missed = _others(len(predicted), pairs[:, 0]), _others(len(cells), pairs[:, 1])
         found_types = [*predicted.cell_types[pairs[:, 0]], *predicted.cell_types[false]]

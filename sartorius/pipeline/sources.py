@@ -31,7 +31,7 @@ from sartorius.pipeline.predictor import (
     OverlappingPredictor,
     Predictor,
 )
-from sartorius.pipeline.staleness import INFERENCE_KEYS, PRECISION_KEYS
+from sartorius.pipeline.staleness import INFERENCE_KEYS, MEMBERS_SHA256, PRECISION_KEYS
 from sartorius.pipeline.tiling import pieces_of, put_together
 
 
@@ -224,7 +224,7 @@ def _refuse_other_model(source: Source, folder: Path) -> None:
 
 def _differences(there: PredictionManifest, now: PredictionManifest) -> list[str]:
     """What tells two sources apart, as text; where the settings file lies, how weights that are the same were trained
-    and the package's version do not.
+    and the package's version do not, nor whether the members' hashes, which `weights_sha256` is made of, are told too.
     """
     found = [
         f"{name} is {_short(getattr(there, name))} there and {_short(getattr(now, name))} now"
@@ -234,7 +234,7 @@ def _differences(there: PredictionManifest, now: PredictionManifest) -> list[str
     of_training = ModelSettings.model_fields.keys() - {*INFERENCE_KEYS, *PRECISION_KEYS}
     keys = sorted(
         key
-        for key in {*there.config, *now.config} - of_training
+        for key in {*there.config, *now.config} - of_training - {MEMBERS_SHA256}
         if there.config.get(key) != now.config.get(key)
     )
     found += [f"{key} is {there.config.get(key)!r} there and {now.config.get(key)!r} now" for key in keys[:5]]

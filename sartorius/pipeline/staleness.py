@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.tuned import TunedSource
 from sartorius.data.predictions import read_manifest
 from sartorius.pipeline.predictor import Predictor
 
@@ -17,13 +18,21 @@ INFERENCE_KEYS = (
 )  # fmt: skip
 #: Those that say how exactly it is computed: predictions of two kinds do not lie in one folder, but tuned settings suit both.
 PRECISION_KEYS = ("cpu_convolutions", "gpu_precision")
+#: What else a stage-wise ensemble says of itself, beside its `members`' own settings.
+STAGE_WISE_KEYS = ("stage_wise", "views", "weights")
+#: SHA-256 of the weights of each member by name, which a stage-wise ensemble's own is made of.
+MEMBERS_SHA256 = "members_sha256"
 
 
 class SourceModel(NamedTuple):
-    """The model behind one source: its weights, and the settings that say what they find."""
+    """The model behind one source: its weights, and the settings that say what they find.
+
+    members_sha256: of every trained model in it; one but for stage-wise ensembles, none where a cache does not tell.
+    """
 
     weights_sha256: str
     inference: Mapping[str, Any]
+    members_sha256: tuple[str, ...]
 
 
 def models_in_cache(settings: EnsembleSettings, cache_root: Path) -> dict[str, SourceModel]:
@@ -62,7 +71,7 @@ def stale_reasons(settings: EnsembleSettings, models: Mapping[str, SourceModel])
             )
         reasons += [
             f"{name} has {key} {model.inference.get(key)!r} now, searched with {tuned.inference[0].get(key)!r}"
-            for key in INFERENCE_KEYS
+            for key in _compared(model, tuned)
             if all(key in then and model.inference.get(key) != then[key] for then in tuned.inference)
         ]
     if settings.tuned.settings_sha256 != fusing_sha256(settings):
@@ -84,6 +93,23 @@ def fusing_sha256(settings: EnsembleSettings) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def _compared(model: SourceModel, tuned: TunedSource) -> list[str]:
+    """The settings that either tells and this version knows, in ascending order."""
+    told = {*model.inference, *(key for then in tuned.inference for key in then)}
+    return sorted(key for key in told if key in STAGE_WISE_KEYS or key.rpartition(".")[2] in INFERENCE_KEYS)
+
+
 def _source_model(weights_sha256: str, config: Mapping[str, Any]) -> SourceModel:
+    """The model that a predictor's or manifest's config is of; members' settings are named `members.<name>.<key>`."""
     plain = json.loads(json.dumps(dict(config)))
-    return SourceModel(weights_sha256, {key: plain[key] for key in INFERENCE_KEYS if key in plain})
+    if "members" not in plain:
+        return SourceModel(weights_sha256, _kept(plain, INFERENCE_KEYS), (weights_sha256,))
+    inference = _kept(plain, STAGE_WISE_KEYS)
+    for name, member in plain["members"].items():
+        kept = _kept(member, INFERENCE_KEYS)
+        inference |= {f"members.{name}.{key}": value for key, value in kept.items()}
+    return SourceModel(weights_sha256, inference, tuple(plain.get(MEMBERS_SHA256, {}).values()))
+
+
+def _kept(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: config[key] for key in keys if key in config}

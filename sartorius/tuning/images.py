@@ -11,9 +11,10 @@ from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.tuned import TunedSource
 from sartorius.data.competition import read_truth
 from sartorius.data.folds import make_folds, read_folds, read_groups
-from sartorius.data.predictions import prediction_path
+from sartorius.data.predictions import prediction_path, read_picture
 from sartorius.errors import UserError
 from sartorius.line_runs import Ints
+from sartorius.metrics.images import refuse_mismatches
 from sartorius.pipeline.fusing import predicted_images, read_sources
 from sartorius.pipeline.staleness import SourceModel, models_in_cache
 from sartorius.tuning.stages import ImageStages
@@ -70,12 +71,17 @@ def read_cached_images(
 
     n_parts, seed: used when all images are of one fold, which is then split with wells kept together; images of
     several folds have these as their parts.
-    Raises UserError if a prediction is missing, an image is in two caches or in no fold, or nothing is left.
+    Raises UserError if a prediction is missing or of another size than the truth, an image is in two caches or in no
+    fold, or nothing is left.
     """
     cache_of = _cache_of_image(settings, data.caches)
     models = [models_in_cache(settings, cache) for cache in data.caches]
     folds = read_folds(data.folds, read_groups(data.truth))
-    trained = trained_on(ensemble, settings, models, data.folds, folds)
+    pictures = [
+        {name: _picture(settings, cache, name) for name, of in cache_of.items() if of == cache}
+        for cache in data.caches
+    ]
+    trained = trained_on(ensemble, settings, models, pictures, data.folds, folds)
     trained_in = dict(zip(data.caches, trained.of_caches, strict=True))
     left_out = tuple(sorted(name for name, cache in cache_of.items() if name in trained_in[cache]))
     chosen = tuple(sorted(set(cache_of) - set(left_out)))
@@ -86,14 +92,32 @@ def read_cached_images(
         )
     truth = read_truth(data.truth, chosen)
     parts = _parts(chosen, folds, data, n_parts, seed)
+    found = {image_id: read_sources(settings, cache_of[image_id], image_id) for image_id in chosen}
+    refuse_mismatches({name: next(iter(cells.values())) for name, cells in found.items()}, truth)
     images = tuple(
-        ImageStages(
-            read_sources(settings, cache_of[image_id], image_id), truth[image_id], settings.source_weights
-        )
-        for image_id in chosen
+        ImageStages(found[image_id], truth[image_id], settings.source_weights) for image_id in chosen
     )
     sources = tuple(_tuned_source(name, models, cache_of, chosen) for name in settings.sources)
     return CachedImages(chosen, images, parts, sources, trained, left_out)
+
+
+def refuse_searched_on(ensemble: Path, settings: EnsembleSettings, cached: CachedImages) -> None:
+    """Raise UserError if a tuned ensemble's settings were searched on these predictions: no part is held out of them."""
+    tuned = settings.tuned
+    before = {source.predictions_sha256 for source in tuned.sources} if tuned else set()
+    again = [source.source for source in cached.sources if source.predictions_sha256 in before]
+    if tuned and again:
+        raise UserError(
+            f"{ensemble}: its settings were searched on these predictions of {', '.join(again)} already (by "
+            f"`{tuned.command}`), so no score of a search from there is out of fold; search from {tuned.ensemble}, "
+            "which it was tuned from, instead"
+        )
+
+
+def _picture(settings: EnsembleSettings, cache: Path, image_id: str) -> str:
+    """The `pixel_hash` of the image that predictions were made from; its id again where no file tells."""
+    told = (read_picture(prediction_path(cache / name, image_id)) for name in settings.sources)
+    return next(filter(None, told), image_id)
 
 
 def _cache_of_image(settings: EnsembleSettings, caches: Iterable[Path]) -> dict[str, Path]:

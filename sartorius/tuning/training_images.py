@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
-from sartorius.data.leakage import TRAINED_ON, read_trained_on
+from sartorius.data.leakage import TRAINED_ON, leaks, read_trained_on
 from sartorius.errors import UserError
 from sartorius.experiment import PROVENANCE, file_sha256
 from sartorius.pipeline.staleness import SourceModel
@@ -23,6 +23,7 @@ def trained_on(
     ensemble: Path,
     settings: EnsembleSettings,
     models: Sequence[Mapping[str, SourceModel]],
+    pictures: Sequence[Mapping[str, str]],
     folds_csv: Path,
     folds: Mapping[str, int],
 ) -> TrainedOn:
@@ -31,6 +32,8 @@ def trained_on(
     models: for each cache, the model of each source. A run folder says in its `provenance.json` which fold was left
     out of its training, and weights without a run have a `trained_on.csv` beside them; a model is recognised by the
     SHA-256 of the weights in the ensemble's folders, or in those of the other folds beside them.
+    pictures: for each cache, the `pixel_hash` of every image by id, or the id again where it is not known; an image
+    of a `trained_on.csv` is recognised by it under any name.
     Raises UserError if a model was trained by another split than `folds_csv`: then no image is known to be new to it.
     """
     runs = {
@@ -38,19 +41,27 @@ def trained_on(
         for member in settings.trained_members
         for sha256, run in _runs(ensemble.parent / member.weights)
     }
-    shas = {model.weights_sha256 for cache in models for model in cache.values()}
-    known = sorted(shas & runs.keys())
-    images = {sha256: _training_images(runs[sha256], folds_csv, folds) for sha256 in known}
+    shas_of_caches = [{sha for model in cache.values() for sha in model.members_sha256} for cache in models]
     of_caches = tuple(
-        frozenset().union(*(images.get(model.weights_sha256, set()) for model in cache.values()))
-        for cache in models
+        frozenset().union(
+            *(_training_images(runs[sha], of_cache, folds_csv, folds) for sha in sorted(shas & runs.keys()))
+        )
+        for shas, of_cache in zip(shas_of_caches, pictures, strict=True)
     )
+    shas = set().union(*shas_of_caches)
+    known = sorted(shas & runs.keys())
     where = ", ".join(str(runs[sha256]) for sha256 in known)
     unknown = sorted(sha256[:12] for sha256 in shas - runs.keys())
+    silent = sorted({name for cache in models for name, model in cache.items() if not model.members_sha256})
     said = [f"from {where}"] if known else []
     if unknown:
         said.append(
             f"for no image of the weights {', '.join(unknown)}, which have no {PROVENANCE} or {TRAINED_ON} beside them"
+        )
+    if silent:
+        said.append(
+            f"for no image of {', '.join(silent)}, predicted by a version that did not name its members' weights; "
+            "predict again into another folder to know"
         )
     return TrainedOn(of_caches, "; ".join(said))
 
@@ -63,9 +74,11 @@ def _runs(weights: Path) -> Iterator[tuple[str, Path]]:
             yield file_sha256(file), told[0]
 
 
-def _training_images(told: Path, folds_csv: Path, folds: Mapping[str, int]) -> set[str]:
+def _training_images(
+    told: Path, pictures: Mapping[str, str], folds_csv: Path, folds: Mapping[str, int]
+) -> set[str]:
     if told.name == TRAINED_ON:
-        return set(read_trained_on(told.parent)) & folds.keys()
+        return {leak.validation_id for leak in leaks(pictures, read_trained_on(told.parent))}
     return _by_provenance(told, folds_csv, folds)
 
 

@@ -21,7 +21,7 @@ from sartorius.metrics.bootstrap import mean_interval, paired_difference
 from sartorius.pipeline.staleness import fusing_sha256
 from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report
 from sartorius.tuning.gains import measured_gains, thresholds_of_fewer
-from sartorius.tuning.images import CachedImages, Data, read_cached_images
+from sartorius.tuning.images import CachedImages, Data, read_cached_images, refuse_searched_on
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
 from sartorius.tuning.stages import ImageStages
@@ -58,11 +58,13 @@ def tune(
 
     n_parts: parts that the images are split into if they are all of one fold.
     command: what the file says it was written by.
-    Raises UserError for predictions or truth that are missing or do not fit, and if no file may stand on the ensemble.
+    Raises UserError for predictions or truth that are missing or do not fit, if the ensemble was tuned on these
+    predictions already, and if no file may stand on it.
     """
     require_may_be_base(ensemble)
     start = load_ensemble_settings(ensemble)
     cached = read_cached_images(ensemble, start, data, n_parts, budget.seed)
+    refuse_searched_on(ensemble, start, cached)
     objective = Objective(cached.images)
     result = cross_tuned(objective, start, cached.parts.of_image, budget, report)
     record = _record(ensemble, data, cached, budget, result, command)

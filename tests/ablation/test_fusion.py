@@ -16,6 +16,7 @@ from sartorius.tuning.images import Data
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
 from sartorius.tuning.stages import ImageStages
+from sartorius.tuning.tuned_file import tune
 
 THRESHOLDS = Budget(("score_threshold",), 0, 0)
 
@@ -46,6 +47,15 @@ def rows(folder, data):
     assert (table.images, table.parts) == (6, "folds 0, 1")
     assert table.rows[0].name == "ensemble"
     return {row.name: row for row in table.rows}
+
+
+def test_a_base_or_file_that_was_tuned_on_these_predictions_is_refused(scene, folder, data, tmp_path):
+    tuned = tune(scene.ensemble, data, tmp_path / "tuned.yaml", THRESHOLDS, 5, "sartorius tune …").path
+    for folder_with_it in (put_on(read_folder(folder), tuned), read_folder(tmp_path)):
+        with pytest.raises(
+            UserError, match=r"tuned.yaml: its settings were searched on .* from ensemble.yaml"
+        ):
+            ablate_fusion(folder_with_it, data, THRESHOLDS, 5)
 
 
 def cross(scene, settings):

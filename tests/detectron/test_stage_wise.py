@@ -106,6 +106,12 @@ def test_another_model_has_another_identity() -> None:
     assert len(hashes) == 2
 
 
+def test_the_hashes_of_the_members_are_told() -> None:
+    both = {name: Predictor(torch.nn.Identity(), TINY, name * 64) for name in "ba"}
+    told = StageWisePredictor(both, ensemble("b", "a")).config["members_sha256"]
+    assert told == {"a": "a" * 64, "b": "b" * 64}
+
+
 def test_the_seconds_of_every_member_and_view_are_told_and_fewer_can_be_run() -> None:
     flips = (ViewSettings(), ViewSettings(flip="horizontal"))
     both = StageWisePredictor({"a": predictor(8), "b": predictor(6)}, ensemble("a", "b", views=flips))

@@ -14,6 +14,7 @@ from sartorius.cells import Cells, no_cells
 from sartorius.errors import UserError
 from sartorius.metrics.coco import SizeBounds, coco_ap, coco_aps, coco_intervals
 from sartorius.metrics.competition import evaluate
+from sartorius.metrics.matching import by_falling_score
 from sartorius.rle import coco_from_dense, dense_from_coco
 
 
@@ -51,6 +52,20 @@ def test_a_sure_false_positive_costs_more_than_an_unsure_one():
     sure = {"a": cells(cell("##..", score=0.1), cell("..##", score=0.9))}
     assert coco_ap(unsure, truth, "mask").ap == pytest.approx(1)
     assert coco_ap(sure, truth, "mask").ap == pytest.approx(0.5)
+
+
+def test_equally_sure_cells_count_the_same_in_any_order_of_rows_and_images():
+    truth = {"a": cell("##.."), "b": cell("##..")}
+    right, wrong = cell("##..", score=0.5), cell("..##", score=0.5)
+    found = {"a": cells(wrong, right), "b": right}
+    turned = {"b": right, "a": cells(right, wrong)}
+    assert coco_ap(found, truth, "mask") == coco_ap(turned, {"b": truth["b"], "a": truth["a"]}, "mask")
+    assert coco_ap(found, truth, "mask", 1) == coco_ap(turned, truth, "mask", 1)
+    intervals = [
+        coco_intervals(some, {name: truth[name] for name in some}, "mask", np.random.default_rng(0))
+        for some in (found, turned)
+    ]
+    assert intervals[0] == intervals[1]
 
 
 def test_sizes_are_those_of_the_true_cells_under_the_bounds_given():
@@ -187,6 +202,10 @@ def test_disjoint_cells_are_found_as_often_by_coco_as_by_the_competition():
 def test_figures_agree_with_pycocotools(images):
     found = {str(place): pair[0] for place, pair in enumerate(images)}
     truth = {str(place): pair[1] for place, pair in enumerate(images)}
+    # pycocotools ranks cells that are equally sure as they come.
+    found, truth = (
+        {name: by_falling_score(image) for name, image in some.items()} for some in (found, truth)
+    )
     for shape, kind in (("mask", "segm"), ("box", "bbox")):
         ours = coco_ap(found, truth, shape, max_detections=100)
         slow = pycocotools_figures(found, truth, kind)

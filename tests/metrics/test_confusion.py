@@ -38,6 +38,26 @@ def test_a_cell_hit_twice_is_found_once_and_invented_once():
     assert (confusion.names, confusion.counts.tolist()) == (("cort", "no cell"), [[1, 0], [1, 0]])
 
 
+def test_which_of_two_cells_is_the_one_hit_does_not_depend_on_their_order():
+    one = cell(".###.", cell_type="astro")
+    two = cells(cell("####.", cell_type="astro"), cell(".####", cell_type="cort"))
+    for found, truth in ((one, two), (two, one)):
+        there = type_confusion({"a": found}, {"a": truth})
+        turned = type_confusion({"a": found[::-1]}, {"a": truth[::-1]})
+        assert there.counts.tolist() == turned.counts.tolist()
+
+
+def test_intervals_of_shares_do_not_depend_on_the_order_of_images():
+    row = cells(*(cell("." * col + "#" + "." * (6 - col)) for col in range(7)))
+    truth = {name: row[: place + 1] for place, name in enumerate("abcdefg")}
+    found = {name: row[place // 2 : place] for place, name in enumerate("abcdefg")}
+    one, other = (
+        type_confusion(found, {name: truth[name] for name in names}).shares(np.random.default_rng(0))
+        for names in ("abcdefg", "cgabfde")
+    )
+    assert one == other
+
+
 def test_an_image_without_predictions_adds_missed_cells():
     confusion = type_confusion({}, {"a": cell("##.."), "b": no_cells("b", (1, 4))})
     assert (confusion.names, confusion.counts.tolist()) == (("cort", "no cell"), [[0, 1], [0, 0]])

@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from bright_blobs import BrightBlobs, with_discs
 
 from sartorius.config.ensemble import EnsembleSettings, ViewSettings
 from sartorius.config.tiling import TilingSettings
 from sartorius.data.predictions import read_manifest
+from sartorius.errors import UserError
 from sartorius.pipeline.sources import open_sources, predictions
 
 SMALL_TILES = TilingSettings(untiled_up_to_px=64, tile_px=64, overlap_px=24)
@@ -65,6 +67,16 @@ def test_predictions_made_in_unusual_tiles_are_told_from_others(tmp_path: Path):
         "jitter_px": 0,
         "tiling": {"untiled_up_to_px": 64, "tile_px": 64, "overlap_px": 24},
     }
+
+
+def test_a_cache_of_before_members_hashes_were_told_is_gone_on_with(tmp_path: Path):
+    before, now = BrightBlobs(), BrightBlobs()
+    now.config = {**before.config, "members_sha256": {"a": "0" * 64}}
+    open_sources({"blobs": before}, ensemble(), tmp_path)
+    open_sources({"blobs": now}, ensemble(), tmp_path)
+    now.config = {**now.config, "jitter_px": 1}
+    with pytest.raises(UserError, match="jitter_px is 0 there and 1 now"):
+        open_sources({"blobs": now}, ensemble(), tmp_path)
 
 
 def test_small_images_are_seen_whole():

@@ -3,32 +3,26 @@
 import json
 import re
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from command_line import run
-from tuning_scene import mean_with
+from tuning_scene import data_of, mean_with
 
 from sartorius.cells import no_cells
 from sartorius.config import load_ensemble_settings
 from sartorius.data.folds import write_folds
-from sartorius.data.leakage import write_trained_on
-from sartorius.data.predictions import read_manifest, write_manifest
+from sartorius.data.predictions import prediction_path, read_cells, write_cells
 from sartorius.errors import UserError
 from sartorius.experiment import file_sha256
 from sartorius.pipeline.staleness import models_in_cache, stale_reasons
 from sartorius.tuning.curves import draw_curves
-from sartorius.tuning.images import Data, read_cached_images
+from sartorius.tuning.images import read_cached_images
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
 from sartorius.tuning.space import SEARCHED
 from sartorius.tuning.stages import ImageStages
 from sartorius.tuning.tuned_file import tune
-
-
-def data_of(scene, **changed) -> Data:
-    return Data((scene.cache,), scene.truth_csv, scene.folds)._replace(**changed)
 
 
 @pytest.fixture(scope="module")
@@ -112,55 +106,22 @@ def test_images_of_one_fold_are_split_with_wells_kept_together(scene, tmp_path):
     assert "for no image of the weights model00" in cached.trained.origin
 
 
-@pytest.fixture
-def run_folder(scene, tmp_path) -> SimpleNamespace:
-    """The ensemble with weights in a run folder that says it was trained without fold 0."""
-    folder = tmp_path / "run" / "fold0"
-    folder.mkdir(parents=True)
-    weights = folder / "model.safetensors"
-    weights.write_bytes(b"weights")
-    ensemble = shutil.copy(scene.ensemble, tmp_path / "ensemble.yaml")
+def test_a_tuned_file_is_not_searched_again_on_the_same_predictions(tuned, scene, tmp_path):
+    budget = Budget(("score_threshold",), 0, 0)
+    with pytest.raises(UserError, match=r"tuned.yaml: its settings were searched on .* from ensemble.yaml"):
+        tune(tuned.path, data_of(scene), tmp_path / "again.yaml", budget, 5, "sartorius tune …")
+    assert not (tmp_path / "again.yaml").exists()
+
+
+def test_a_tuned_file_is_searched_again_on_other_predictions(tuned, scene, tmp_path):
     cache = shutil.copytree(scene.cache, tmp_path / "cache")
-    for source in scene.settings.sources:
-        manifest = read_manifest(cache / source)
-        write_manifest(cache / source, manifest.model_copy(update={"weights_sha256": file_sha256(weights)}))
-
-    def says(**facts) -> Data:
-        (folder / "provenance.json").write_text(
-            json.dumps({"fold": 0, "folds_sha256": file_sha256(scene.folds)} | facts)
-        )
-        return data_of(scene, caches=(cache,))
-
-    def names(*image_ids: str) -> Data:
-        write_trained_on(folder, dict.fromkeys(image_ids, "0" * 64))
-        return data_of(scene, caches=(cache,))
-
-    return SimpleNamespace(ensemble=ensemble, says=says, names=names)
-
-
-def test_images_that_a_model_was_trained_on_are_left_out(scene, run_folder):
-    cached = read_cached_images(run_folder.ensemble, scene.settings, run_folder.says(), 3, 0)
-    assert cached.image_ids == tuple(sorted(scene.truth))[::2]
-    assert cached.left_out == tuple(sorted(scene.truth))[1::2]
-
-
-def test_weights_without_a_run_tell_by_the_table_beside_them_what_they_were_trained_on(scene, run_folder):
-    known = sorted(scene.truth)
-    data = run_folder.names(known[1], known[2], "synthetic_1")
-    cached = read_cached_images(run_folder.ensemble, scene.settings, data, 3, 0)
-    assert cached.left_out == (known[1], known[2])
-    assert cached.trained.origin.startswith("from ")
-    assert cached.trained.origin.endswith("trained_on.csv")
-
-
-def test_a_model_that_was_trained_on_all_images_leaves_none_to_tune_on(scene, run_folder):
-    with pytest.raises(UserError, match="trained on each of the 6 images"):
-        read_cached_images(run_folder.ensemble, scene.settings, run_folder.says(fold=None), 3, 0)
-
-
-def test_a_model_that_was_trained_by_another_split_is_refused(scene, run_folder):
-    with pytest.raises(UserError, match="another file of folds"):
-        read_cached_images(run_folder.ensemble, scene.settings, run_folder.says(folds_sha256="0" * 64), 3, 0)
+    for name in scene.settings.sources:
+        path = prediction_path(cache / name, sorted(scene.truth)[0])
+        write_cells(path, read_cells(path)[1:])
+    budget = Budget(("score_threshold",), 0, 0)
+    data = data_of(scene, caches=(cache,))
+    again = tune(tuned.path, data, tmp_path / "again.yaml", budget, 5, "sartorius tune …")
+    assert again.record.ensemble == "tuned.yaml"
 
 
 def test_an_image_in_two_caches_is_refused(scene):

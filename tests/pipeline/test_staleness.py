@@ -1,0 +1,75 @@
+"""Tuned settings of a stage-wise ensemble know the members, views and box fusion that they were searched with."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sartorius.config.ensemble import STAGE_WISE_MEMBER, EnsembleSettings, StageWiseSettings
+from sartorius.config.tuned import TunedGain, TunedRecord, TunedScore, TunedSource
+from sartorius.pipeline.staleness import SourceModel, fusing_sha256, models_loaded, stale_reasons
+
+CONFIG: dict[str, Any] = {
+    "stage_wise": {"boxes": {"method": "wbf", "min_iou": 0.55}},
+    "views": [{"flip": "none", "scale": 1.0}],
+    "weights": {"a.2": 1.0},
+    "members": {"a.2": {"min_score": 0.05, "base_lr": 0.01, "gpu_precision": "float16"}},
+    "members_sha256": {"a.2": "a" * 64},
+}
+SETTINGS = EnsembleSettings(
+    members=[{"name": "a.2", "model": "a.yaml", "weights": "a.safetensors"}], stage_wise=StageWiseSettings()
+)
+
+
+def model(config: dict[str, Any]) -> SourceModel:
+    predictor = SimpleNamespace(weights_sha256="0" * 64, config=config)
+    return models_loaded(SETTINGS, {STAGE_WISE_MEMBER.name: predictor})["stage_wise/none"]
+
+
+def tuned_with(inference: dict[str, Any]) -> EnsembleSettings:
+    source = TunedSource(
+        source="stage_wise/none", weights_sha256=("0" * 64,), inference=(inference,), predictions_sha256=""
+    )
+    score = TunedScore(total=0, low=0, high=0, per_type={})
+    record = TunedRecord(
+        ensemble="a.yaml", command="", package_version="0", sources=(source,), settings_sha256=fusing_sha256(SETTINGS),
+        truth_sha256="", folds_sha256="", images=1, left_out=0, trained_on="", parts=(1,), parts_from="", searched=(),
+        trials=0, seed=0, untuned=score, in_fold=score, out_of_fold=score, gain=TunedGain(difference=0, low=0, high=0),
+    )  # fmt: skip
+    return SETTINGS.model_copy(update={"tuned": record})
+
+
+def test_a_stage_wise_ensemble_is_told_by_its_members_views_and_box_fusion():
+    found = model(CONFIG)
+    assert found.inference == {
+        "stage_wise": {"boxes": {"method": "wbf", "min_iou": 0.55}},
+        "views": [{"flip": "none", "scale": 1.0}],
+        "weights": {"a.2": 1.0},
+        "members.a.2.min_score": 0.05,
+    }
+    assert found.members_sha256 == ("a" * 64,)
+    assert stale_reasons(tuned_with(dict(found.inference)), {"stage_wise/none": found}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"members": {"a.2": {"min_score": 0.3}}}, "members.a.2.min_score 0.3 now, searched with 0.05"),
+        ({"stage_wise": {"boxes": {"method": "nms"}}}, "stage_wise {'boxes': {'method': 'nms'}} now"),
+        ({"views": [{"flip": "vertical", "scale": 1.0}]}, "views [{'flip': 'vertical', 'scale': 1.0}] now"),
+        ({"weights": {"a.2": 0.5}}, "weights {'a.2': 0.5} now"),
+    ],
+)
+def test_another_member_setting_view_or_box_fusion_makes_a_stage_wise_ensemble_stale(changed, reason):
+    settings = tuned_with(dict(model(CONFIG).inference))
+    (found,) = stale_reasons(settings, {"stage_wise/none": model(CONFIG | changed)})
+    assert reason in found
+
+
+def test_a_record_that_tells_nothing_of_a_stage_wise_ensemble_is_not_stale():
+    assert stale_reasons(tuned_with({}), {"stage_wise/none": model(CONFIG)}) == []
+
+
+def test_settings_that_this_version_does_not_know_are_not_compared():
+    settings = tuned_with({"members.a.2.gone": 1, "gone": 1})
+    assert stale_reasons(settings, {"stage_wise/none": model(CONFIG)}) == []

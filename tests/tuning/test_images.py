@@ -1,0 +1,24 @@
+"""The images that settings are searched on."""
+
+import shutil
+
+import pytest
+
+from sartorius.cells import no_cells
+from sartorius.data.predictions import prediction_path, write_cells
+from sartorius.errors import UserError
+from sartorius.tuning.images import Data, read_cached_images
+
+
+def test_predictions_of_an_image_of_another_size_than_the_truths_are_refused(scene, tmp_path):
+    cache = shutil.copytree(scene.cache, tmp_path / "cache")
+    image_id, truth = sorted(scene.truth.items())[0]
+    height, width = truth.size_hw
+    for name in scene.settings.sources:
+        write_cells(prediction_path(cache / name, image_id), no_cells(image_id, (height // 2, width)))
+    data = Data((cache,), scene.truth_csv, scene.folds)
+    with pytest.raises(
+        UserError,
+        match=f"{image_id}: predictions are for {height // 2} x {width} px .*, the truth is {height} x {width} px",
+    ):
+        read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
