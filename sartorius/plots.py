@@ -39,7 +39,7 @@ def overlay(
 
     image: (H, W) uint8 grey.
     cells, truth: cells of that image; found cells are drawn with solid lines, true ones with dashed lines.
-    um_per_px: micrometres per pixel, for a scale bar; None for no bar.
+    um_per_px: micrometres per pixel, for a scale bar; None for no bar, nor has an image too small for one.
     Returns an RGB picture, each panel the image at twice its size (or its own when a side is over 1500 px) under a
     line that counts the cells by type. No cells gives the image alone.
     Raises ValueError if the cells are not of an image of this size.
@@ -147,14 +147,19 @@ def _header(width_px: int, title: str, cells: Cells, colours: dict[str, Colour])
 
 
 def _with_scale_bar(panel: Picture, unit_per_px: float, unit: str) -> Picture:
-    """The panel with a bar of a round length, about a sixth of its width, in the lower right corner."""
+    """The panel with a bar of a round length, about a sixth of its width, in the lower right corner.
+
+    Without a bar if that would leave the image.
+    """
     if unit_per_px <= 0:
         raise ValueError(f"the size of a pixel is {unit_per_px} {unit}, expected more than 0")
     length = round_length(panel.shape[1] * unit_per_px / 6)
     bar_px, (height, width, _) = round(length / unit_per_px), panel.shape
+    left, bottom = width - bar_px - 20, height - 16
+    if bar_px < 1 or left < 8 or bottom - 36 < HEADER_PX:
+        return panel
     canvas = Image.fromarray(panel)
     draw, font = ImageDraw.Draw(canvas), _font()
-    left, bottom = width - bar_px - 20, height - 16
     draw.rectangle((left - 8, bottom - 36, width - 12, bottom + 8), fill=(0, 0, 0))
     draw.rectangle((left, bottom - 5, left + bar_px - 1, bottom), fill=WHITE)
     draw.text((left + bar_px / 2, bottom - 11), f"{length:g} {unit}", WHITE, font, anchor="ms")

@@ -103,6 +103,13 @@ def test_a_known_pixel_size_adds_a_scale_bar_of_a_round_length():
     assert white.sum(axis=1).max() == 80  # 20 µm at 0.5 µm per pixel, drawn twice as large
 
 
+@pytest.mark.parametrize("size_hw", [(1, 1), (2, 2), (500, 2), (200, 8), (10, 300)])
+@pytest.mark.parametrize("um_per_px", [1e-6, 0.62, 1.24, 1e6])
+def test_an_image_too_small_for_a_scale_bar_has_none(size_hw, um_per_px):
+    image, nothing = grey(*size_hw), no_cells("tiny", size_hw)
+    assert np.array_equal(overlay(image, nothing, um_per_px=um_per_px), overlay(image, nothing))
+
+
 @pytest.mark.parametrize(
     ("about", "length"), [(1.0, 1), (1.9, 1), (49, 20), (50, 50), (0.07, 0.05), (999, 500)]
 )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from sartorius.morphometrics.cell_table import is_pixel_size
 Update = Any
 
 _say = logging.getLogger("sartorius")
+#: What may stand behind a pixel's size. Keyboards have two letters µ, one called micro and one called mu.
+_UNIT = re.compile(r"\s*[u\u00b5\u03bc]m(\s*/\s*(px|pixel))?$")
 _FAULT = "the program failed on this image; the log of the server says why"
 
 
@@ -108,6 +111,11 @@ class Answers:
             gr.Slider(value=offer.thresholds.get(name, 0.5), visible=name in offer.thresholds)
             for name in self._cell_types
         ]
+
+    def size_note(self, typed: str | None) -> str:
+        """Why what stands in the field is no pixel size; "" if it is one, or the field is empty."""
+        text = (typed or "").strip()
+        return "" if not text or _pixel_size(text) is not None else shown.no_size_html(text)
 
     def chosen_row(self, event: gr.SelectData) -> Update:
         """The viewer shows the cell of a row of the table."""
@@ -227,9 +235,9 @@ class Answers:
 
 
 def _pixel_size(text: str | None) -> float | None:
-    """The number a visitor has typed, with point or comma; None if it is none or no pixel's size."""
+    """The number a visitor has typed, with point or comma, its unit perhaps; None if it is none or no pixel's size."""
     try:
-        um_per_px = float((text or "").strip().replace(",", "."))
+        um_per_px = float(_UNIT.sub("", (text or "").strip()).replace(",", "."))
     except ValueError:
         return None
     return um_per_px if is_pixel_size(um_per_px) else None

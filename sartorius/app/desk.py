@@ -126,6 +126,12 @@ def table_note(measured: Measured) -> str:
     return nothing(_NO_CELL if measured.facts else _NOT_SEARCHED)
 
 
+def no_size_html(text: str) -> str:
+    """What stands at the field for a pixel's size if the text in it is none."""
+    words = f"“{text}” is no pixel size. Type a number above 0, for example 1.24; until then numbers are in pixels."
+    return f'<p role="status">{escape(words)}</p>'
+
+
 def nothing(words: str) -> str:
     """Words where there is nothing to show."""
     return f'<p class="nothing">{escape(words)}</p>'

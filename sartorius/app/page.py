@@ -55,6 +55,7 @@ class _Tuning(NamedTuple):
     sliders: list[gr.Slider]
     reset: gr.Button
     um: gr.Textbox
+    um_note: gr.HTML
 
 
 def asset(name: str) -> str:
@@ -166,11 +167,12 @@ def _tuning(first: Offer, cell_types: Sequence[str]) -> _Tuning:
         um = gr.Textbox(
             label="Pixel size in µm",
             info="Optional. Lengths and areas are then given in µm.",
-            placeholder="for example 0.62",
+            placeholder="for example 1.24",
             max_length=20,
             elem_id="um",
         )
-    return _Tuning(column, sliders, reset, um)
+        um_note = gr.HTML(elem_id="um-note", apply_default_css=False)
+    return _Tuning(column, sliders, reset, um, um_note)
 
 
 def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Results, tuning: _Tuning) -> None:
@@ -182,7 +184,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     measured = (answers.measured, chart_inputs, numbers)
 
     def measured_after(event: Any) -> None:
-        event.then(*measured, **_QUIET)
+        event.then(*measured, trigger_mode="always_last", **_QUIET)  # `once` drops what is asked meanwhile
 
     page.unload(answers.leave)
     measured_after(page.load(answers.open, settings, overview, **_QUIET))
@@ -215,6 +217,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
         )
     )
     tuning.um.change(*measured, trigger_mode="always_last", **_QUIET)  # `input` misses what is pasted
+    tuning.um.change(answers.size_note, tuning.um, tuning.um_note, trigger_mode="always_last", **_QUIET)
     gr.on(
         [results.quantity.input, results.scope.input], answers.charts, chart_inputs, results.charts, **_QUIET
     )

@@ -1,5 +1,6 @@
 """What the page fetches beside Gradio's own: a session's pictures and files, and whether the server is well."""
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ from sartorius.plots import stretched
 _LONGEST_PX = 4096
 _JPEG_QUALITY = 92
 _PRIVATE = {"Cache-Control": "private, no-store"}
+_say = logging.getLogger("sartorius")
+_FAULT = "The program failed on this file; the log of the server says why."
 _GONE = "This session is over and its files were removed. Open the page again and add the images once more."
 
 #: Nothing is loaded from elsewhere, whatever the page or Gradio may ask for. Gradio runs code that is inline and
@@ -58,9 +61,12 @@ def add_routes(app: FastAPI, store: SessionStore) -> None:
             removal = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
             try:
                 path = write_download(key, folder, session, session.choice)
-            except UserError as error:
+            except Exception as error:
                 shutil.rmtree(folder, ignore_errors=True)
-                raise HTTPException(404, str(error)) from None
+                if isinstance(error, UserError):
+                    raise HTTPException(404, str(error)) from None
+                _say.exception("file %s could not be written", key)
+                raise HTTPException(500, _FAULT) from None
             return FileResponse(path, filename=path.name, headers=_PRIVATE, background=removal)
 
 

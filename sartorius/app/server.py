@@ -85,7 +85,7 @@ def build_server(offers: Sequence[Offer], models: Models, limits: Limits, folder
         enable_monitoring=False,
         theme=page_theme(),
         css=page_css(offers),
-        head=f"{asset('head.html')}<script>{asset('stream.js')}</script>",
+        head=f"{asset('head.html')}<script>{asset('stream.js')}{asset('thresholds.js')}</script>",
     )
     return app
 

@@ -31,11 +31,11 @@ def grey_plane(pixels: NDArray[Any]) -> NDArray[Any]:
     """
     if pixels.ndim == 2:
         return pixels
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4):
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
         raise ValueError(
             f"pixels have shape {pixels.shape}, expected (height, width) grey or (height, width, 3 or 4) colour"
         )
-    if pixels.shape[2] in (1, 2):
+    if pixels.shape[2] == 1:
         return pixels[:, :, 0]
     grey = np.empty(pixels.shape[:2], dtype=pixels.dtype)
     for rows in _blocks(len(pixels)):

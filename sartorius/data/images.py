@@ -19,7 +19,7 @@ from sartorius.data.image_bytes import (
     png_fault,
     png_size_hw,
 )
-from sartorius.data.tiff_planes import TiffError
+from sartorius.data.tiff_planes import TiffError, TiffKindError
 from sartorius.errors import UserError
 
 #: File name endings of images, in small letters.
@@ -77,13 +77,15 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         is ignored. What the file holds decides its format, not its name.
     What becomes black and white is told by `grey_levels.levels_of`; the planes of a stack share them.
     Raises UserError naming the file if it is missing, empty, cut short, damaged, of another format, a stack whose
-    plane is not named, or if a pixel is not a number.
+    plane is not named, if several channels lie in one plane, or if a pixel is not a number.
     """
     path = Path(path)
     grey = read_grey(path)
     file, plane = _file_and_plane(path)
     try:
         return as_bytes(grey, None if plane is None else tiff_planes.stack_levels(file))
+    except TiffError as error:
+        raise _tiff_refusal(path, error) from None
     except ValueError as error:
         raise UserError(f"{path}: {error}; export it again without them") from None
 
@@ -119,7 +121,7 @@ def image_size_hw(path: Path) -> tuple[int, int]:
         try:
             return tiff_planes.plane_size_hw(file, plane or 0)
         except TiffError as error:
-            raise UserError(_message(path, f"the file {error}")) from None
+            raise _tiff_refusal(path, error) from None
     size_hw = png_size_hw(head) if head.startswith(PNG_START) else jpeg_size_hw(head)
     if size_hw is None:
         raise UserError(_message(path, "its head tells no size"))
@@ -157,7 +159,13 @@ def _tiff_grey(path: Path, file: Path, plane: int | None) -> NDArray[Any]:
             )
         return tiff_planes.read_plane(file, plane or 0)
     except TiffError as error:
-        raise UserError(_message(path, f"the file {error}")) from None
+        raise _tiff_refusal(path, error) from None
+
+
+def _tiff_refusal(path: Path, error: TiffError) -> UserError:
+    if isinstance(error, TiffKindError):
+        return UserError(f"{path}: expected one grey or RGB picture, but the file {error}")
+    return UserError(_message(path, f"the file {error}"))
 
 
 def _file_bytes(path: Path, at_most: int = -1) -> bytes:

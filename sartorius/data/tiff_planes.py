@@ -16,6 +16,14 @@ from numpy.typing import NDArray
 
 from sartorius.data.grey_levels import Levels, extremes, grey_plane, levels_of
 
+_KIND = tifffile.PHOTOMETRIC
+#: The kinds of pixels that are grey or become grey here, and how many samples make one.
+_SAMPLES = {_KIND.MINISBLACK: 1, _KIND.MINISWHITE: 1, _KIND.PALETTE: 1, _KIND.RGB: 3}
+#: Those that OpenCV turns into RGB, as it does in JPEG files, if samples are bytes; and their names.
+_OPENCV_SAMPLES = {_KIND.SEPARATED: 4, _KIND.YCBCR: 3}
+_NAMES = {_KIND.SEPARATED: "CMYK", _KIND.YCBCR: "YCbCr"}
+_TRANSPARENCY = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+
 #: What tifffile and numpy raise for files that are cut short, changed or not TIFF.
 _DAMAGE = (
     tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError, RuntimeError, OSError,
@@ -25,6 +33,10 @@ _DAMAGE = (
 
 class TiffError(ValueError):
     """A TIFF file that cannot be read; the message goes on after "the file"."""
+
+
+class TiffKindError(TiffError):
+    """A TIFF file, whole perhaps, whose pixels are of a kind that has no one brightness; the message says what helps."""
 
 
 class _Plane(NamedTuple):
@@ -108,16 +120,22 @@ def _grey(path: Path, plane: _Plane) -> NDArray[Any]:
     fault = _fault(page, plane.behind, path.stat().st_size)
     if fault:
         raise TiffError(fault)
+    unfit = _unfit(page)
+    if unfit:
+        raise TiffKindError(unfit)
     if plane.behind:
         stored = np.dtype(page.parent.byteorder + page.dtype.char)
         start = page.dataoffsets[0] + plane.behind * page.nbytes
-        return np.fromfile(path, stored, math.prod(page.shape), offset=start).reshape(page.shape)
+        pixels = np.fromfile(path, stored, math.prod(page.shape), offset=start).reshape(page.shape)
+        return _as_grey(pixels, page)
+    if page.photometric in _OPENCV_SAMPLES:
+        return _decoded_by_opencv(path, page)
     try:
         pixels = page.asarray()
     except (ValueError, KeyError) as error:
         if "imagecodecs" not in str(error):
             raise
-        return _decoded_by_opencv(path, page.index)
+        return _decoded_by_opencv(path, page)
     return _as_grey(pixels, page)
 
 
@@ -130,26 +148,47 @@ def _fault(page: Any, behind: int, file_bytes: int) -> str | None:
     return None
 
 
+def _unfit(page: Any) -> str | None:
+    """Why pixels have no one brightness; None for grey and colours, with or without transparency."""
+    kind, samples = page.photometric, page.samplesperpixel
+    if kind in _OPENCV_SAMPLES and page.dtype == np.uint8 and samples == _OPENCV_SAMPLES[kind]:
+        return None
+    if kind not in _SAMPLES:
+        return f"has {_NAMES.get(kind) or getattr(kind, 'name', kind)} pixels; save as RGB or grey"
+    transparent = kind == _KIND.RGB or (page.extrasamples and page.extrasamples[0] in _TRANSPARENCY)
+    if samples in (1, _SAMPLES[kind]) or (samples == _SAMPLES[kind] + 1 and transparent):
+        return None
+    return f"has {samples} channels in one page; save one channel"
+
+
 def _as_grey(pixels: NDArray[Any], page: Any) -> NDArray[Any]:
     """Decoded pixels as brightness: colours looked up, planes of colours mixed, negatives turned."""
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        return grey_plane(np.moveaxis(page.colormap[:, pixels], 0, -1))
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
-    grey = grey_plane(pixels)
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and grey.dtype.kind in "bu":
-        return ~grey
-    return grey
+    if page.photometric == _KIND.RGB:
+        return grey_plane(pixels)
+    grey = pixels if pixels.ndim == 2 else pixels[:, :, 0]  # without transparency
+    if page.photometric == _KIND.PALETTE:
+        return grey_plane(np.moveaxis(page.colormap[:, grey], 0, -1))
+    return _turned(grey) if page.photometric == _KIND.MINISWHITE else grey
 
 
-def _decoded_by_opencv(path: Path, page: int) -> NDArray[Any]:
-    """A page whose compression tifffile does not know by itself, for example LZW."""
+def _turned(grey: NDArray[Any]) -> NDArray[Any]:
+    """A negative as positive in its number type; fractions are taken to be from 0 to 1."""
+    return 1 - grey if grey.dtype.kind == "f" else ~grey
+
+
+def _decoded_by_opencv(path: Path, page: Any) -> NDArray[Any]:
+    """A page whose compression, LZW for example, or colours tifffile does not know by itself."""
+    planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
     data = np.fromfile(path, np.uint8)
-    found, planes = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
-    if not found or len(planes) != 1:
+    found, planes = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page.index, page.index + 1))
+    if not found or len(planes) != 1 or (planar and planes[0].dtype != np.uint8):  # which OpenCV gets wrong
         raise TiffError("has pixels that cannot be decoded")
     pixels = planes[0]
-    return grey_plane(pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 2::-1]))
+    grey = grey_plane(pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, 2::-1]))
+    is_negative = page.photometric == _KIND.MINISWHITE and grey.dtype != np.uint8  # OpenCV turns bytes itself
+    return _turned(grey) if is_negative else grey
 
 
 @contextmanager

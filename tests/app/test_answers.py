@@ -1,3 +1,4 @@
+from html import escape
 from types import SimpleNamespace
 
 import gradio as gr
@@ -43,3 +44,32 @@ def test_a_search_whose_images_are_removed_ends_and_hides_its_progress(page):
     assert (refusals, progress) == ("", "")
     assert stop.visible is False
     assert all(update == gr.skip() for update in rest)
+
+
+@pytest.mark.parametrize(
+    ("typed", "um_per_px"),
+    [
+        ("1.24", 1.24),
+        (" 1,24 ", 1.24),
+        ("1.24 um", 1.24),
+        ("1.24\u00b5m", 1.24),
+        ("1,24 \u03bcm", 1.24),
+        ("1.24 \u00b5m/px", 1.24),
+        ("1.24um / pixel", 1.24),
+        ("", None),
+        ("  ", None),
+    ],
+)
+def test_a_pixel_size_is_taken_with_point_or_comma_and_with_its_unit(page, typed, um_per_px):
+    page.answers.scene(REQUEST, page.settings[0], typed, *page.settings[2:])
+    assert page.session.choice.um_per_px == um_per_px
+    assert page.answers.size_note(typed) == ""
+
+
+@pytest.mark.parametrize(
+    "typed", ["abc", "0", "-1", "1,234.5", "nan", "inf", "1e-20", "1.24 mm", "um", "<i>"]
+)
+def test_what_is_no_pixel_size_leaves_pixels_and_is_said_as_text(page, typed):
+    page.answers.scene(REQUEST, page.settings[0], typed, *page.settings[2:])
+    assert page.session.choice.um_per_px is None
+    assert f"“{escape(typed)}” is no pixel size. Type a number above 0" in page.answers.size_note(typed)

@@ -100,6 +100,19 @@ def test_a_threshold_hides_a_cell_at_once_without_the_model(searched, server):
     assert server.model.looks == looks
 
 
+@pytest.mark.parametrize(("typed", "held", "cells"), [("5", "1", 0), ("-1", "0", 3), ("", "0.7", 2)])
+def test_a_typed_threshold_stays_in_its_bounds_for_the_box_and_the_cells(searched, typed, held, cells):
+    searched.set_threshold(0.7)
+    searched.wait_for_text(".viewer-count", "2 cells")
+    searched.page.fill("#confidence-astro input[type=number]", typed)
+    searched.page.keyboard.press("Tab")
+    searched.wait_for_text(".viewer-count", f"{cells} cells")
+    assert searched.page.input_value("#confidence-astro input[type=number]") == held
+    assert searched.texts("[data-testid=toast-body]") == []
+    searched.set_threshold(0.5)
+    searched.wait_for_text(".viewer-count", "3 cells")
+
+
 def test_a_cell_tells_its_numbers_where_it_is_pointed_at_clicked_or_chosen_in_the_table(searched):
     searched.show("well")
     page = searched.page
@@ -116,14 +129,17 @@ def test_a_cell_tells_its_numbers_where_it_is_pointed_at_clicked_or_chosen_in_th
     assert not page.is_visible(".viewer-facts")
 
 
-def test_a_pasted_pixel_size_gives_micrometres(searched):
+def test_a_pasted_pixel_size_gives_micrometres_and_what_is_none_is_said_at_the_field(searched):
     searched.open_tab("Measurements")
     searched.page.fill("#um textarea", "0,5")
     searched.page.wait_for_selector("#table [data-testid=header-3]:has-text('Area (µm²)')")
     (area,) = searched.texts("#table [data-testid=cell-1-3]")
     np.testing.assert_allclose(float(area), np.pi * DISCS[1].radius ** 2 / 4, rtol=0.03)
-    searched.page.fill("#um textarea", "")
+    searched.page.fill("#um textarea", "1,234.5")
+    searched.page.wait_for_selector("#um-note:has-text('“1,234.5” is no pixel size')")
     searched.page.wait_for_selector("#table [data-testid=header-3]:has-text('Area (px²)')")
+    searched.page.fill("#um textarea", "")
+    searched.page.wait_for_selector("#um-note", state="hidden")
 
 
 def test_charts_are_of_one_image_or_of_all(searched):

@@ -104,6 +104,15 @@ def test_pictures_show_outlines_in_the_colour_of_the_type(visit, out):
     assert (np.abs(picture - colour).max(axis=2) < 30).sum() > 100
 
 
+def test_an_image_of_one_pixel_does_not_cost_the_pictures_of_the_others(visit, out, tmp_path):
+    visit.session.images["dot"] = tmp_path / "dot.png"
+    cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1), np.uint8))
+    find_cells(visit.session, visit.offer, {"bright": visit.model}, "dot", lambda done, total: None)
+    visit.session.choice = visit.choice._replace(um_per_px=1.24)
+    with zipfile.ZipFile(written("pictures", out, visit)) as archive:
+        assert sorted(archive.namelist()) == ["dot.png", "well.png"]
+
+
 def test_a_file_that_does_not_exist_or_has_no_cells_yet_is_refused(visit, out):
     with pytest.raises(UserError, match="no file called passwords; there are cells, images"):
         write_download("passwords", out, visit.session, visit.choice)

@@ -1,10 +1,12 @@
 import io
+import logging
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from sartorius.app import routes
 from sartorius.app.routes import SafeHeaders, add_routes
 
 
@@ -38,6 +40,22 @@ def test_a_file_comes_under_its_name_and_leaves_nothing_behind(client, visit):
     assert answer.status_code == 200
     assert 'filename="cells.csv"' in answer.headers["content-disposition"]
     assert answer.text.startswith("image_id,")
+    assert sorted(visit.session.folder.iterdir()) == before
+
+
+def test_a_fault_while_a_file_is_written_is_told_and_logged_and_leaves_nothing_behind(
+    client, visit, monkeypatch, caplog
+):
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("by a bug")
+
+    monkeypatch.setattr(routes, "write_download", fail)
+    before = sorted(visit.session.folder.iterdir())
+    with caplog.at_level(logging.ERROR, logger="sartorius"):
+        answer = client.get(f"/session/{visit.session.token}/file/pictures")
+    assert answer.status_code == 500
+    assert "the log of the server says why" in answer.text
+    assert "by a bug" in caplog.text
     assert sorted(visit.session.folder.iterdir()) == before
 
 

@@ -33,14 +33,13 @@ def test_transparency_is_ignored_and_a_single_channel_is_grey():
     grey = np.array([[10, 200]], np.uint8)
     assert grey_plane(np.stack([grey, grey, grey, grey * 0], axis=2)).tolist() == grey.tolist()
     assert grey_plane(grey[:, :, None]).tolist() == grey.tolist()
-    assert grey_plane(np.stack([grey, grey * 0], axis=2)).tolist() == grey.tolist()
 
 
 def test_colours_of_fractions_are_not_rounded():
     assert grey_plane(np.array([[[0.0, 1.0, 0.0]]])).tolist() == [[pytest.approx(0.587)]]
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 5), (2, 3, 4, 1), (0, 4)])
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 2), (2, 3, 5), (2, 3, 4, 1), (0, 4)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="pixels have"):
         grey_bytes(np.zeros(shape))

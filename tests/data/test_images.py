@@ -235,11 +235,6 @@ def test_a_picture_stored_colour_by_colour_reads_as_one(tmp_path):
     assert read_image(path).tolist() == NOISE.tolist()
 
 
-def test_a_negative_is_turned(tmp_path):
-    path = written(tmp_path / "a.tif", tiff(255 - NOISE, photometric="miniswhite"))
-    assert read_image(path).tolist() == NOISE.tolist()
-
-
 def test_the_planes_of_an_lzw_stack_are_read(tmp_path):
     cv2.imwritemulti(str(tmp_path / "a.tif"), [NOISE, 255 - NOISE], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
     found = [read_image(path).tolist() for path in list_images(tmp_path).values()]

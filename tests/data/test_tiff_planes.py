@@ -1,0 +1,124 @@
+"""Kinds of pixels in TIFF files: what has one brightness is read, whatever its kind; what has none is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from sartorius.data.images import list_images, read_grey, read_image
+from sartorius.errors import UserError
+
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 48), dtype=np.uint8)
+
+
+def written(folder: Path, pixels: np.ndarray, **options: object) -> Path:
+    tifffile.imwrite(folder / "a.tif", pixels, **options)
+    return folder / "a.tif"
+
+
+def channels_of(count: int, planarconfig: str, dtype: type = np.uint8) -> np.ndarray:
+    return np.stack([NOISE.astype(dtype)] * count, axis=2 if planarconfig == "contig" else 0)
+
+
+@pytest.fixture
+def only_opencv_decodes(monkeypatch) -> None:
+    """As with LZW, which tifffile cannot write or read by itself."""
+
+    def refuse(page: object) -> None:
+        raise ValueError("requires the imagecodecs package")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
+
+
+NEGATIVES = pytest.mark.parametrize(
+    "negative",
+    [
+        255 - NOISE,
+        65535 - NOISE.astype(np.uint16) * 257,
+        1 - NOISE.astype(np.float32) / 255,
+        254 - NOISE.astype(np.int16),
+    ],
+    ids=["8 bit", "16 bit", "fractions", "signed"],
+)
+
+
+@NEGATIVES
+def test_a_negative_is_turned(tmp_path, negative):
+    assert read_image(written(tmp_path, negative, photometric="miniswhite")).tolist() == NOISE.tolist()
+
+
+@NEGATIVES
+@pytest.mark.usefixtures("only_opencv_decodes")
+def test_a_negative_that_opencv_decodes_is_turned_once(tmp_path, negative):
+    assert read_image(written(tmp_path, negative, photometric="miniswhite")).tolist() == NOISE.tolist()
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+def test_colours_of_prints_and_videos_become_grey_as_in_a_jpeg(tmp_path, mode, compression):
+    flat = Image.new("RGB", (32, 16), (200, 100, 50)).convert(mode)
+    flat.save(tmp_path / "a.tif", compression=compression)
+    flat.save(tmp_path / "b.jpg", quality=100)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.pages[0].photometric == {"CMYK": 5, "YCbCr": 6}[mode]
+    brightness = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    for path in list_images(tmp_path).values():
+        assert np.abs(read_image(path) - brightness).max() <= 2, path
+
+
+@pytest.mark.parametrize(
+    ("count", "photometric", "name"),
+    [(4, "separated", "CMYK"), (3, "ycbcr", "YCbCr"), (3, "cielab", "CIELAB"), (1, "cfa", "CFA")],
+)
+def test_colours_that_cannot_be_converted_are_refused_by_name(tmp_path, count, photometric, name):
+    pixels = channels_of(count, "contig", np.uint16) if count > 1 else NOISE
+    path = written(tmp_path, pixels, photometric=photometric)
+    with pytest.raises(UserError, match=rf"a\.tif: .* the file has {name} pixels; save as RGB or grey$"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+@pytest.mark.parametrize(("count", "photometric"), [(2, "minisblack"), (3, "minisblack"), (5, "rgb")])
+def test_several_channels_in_one_page_are_refused(tmp_path, count, photometric, planarconfig):
+    pixels = channels_of(count, planarconfig)
+    path = written(tmp_path, pixels, photometric=photometric, planarconfig=planarconfig)
+    with pytest.raises(UserError, match=rf"the file has {count} channels in one page; save one channel$"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+def test_the_transparency_of_a_grey_picture_is_ignored(tmp_path, planarconfig):
+    pixels = channels_of(2, planarconfig)
+    pixels[(..., 1) if planarconfig == "contig" else 1] = 0
+    options = {"photometric": "minisblack", "planarconfig": planarconfig, "extrasamples": ["unassalpha"]}
+    assert read_image(written(tmp_path, pixels, **options)).tolist() == NOISE.tolist()
+
+
+def test_a_plane_of_several_channels_is_told_whichever_plane_of_its_stack_is_read(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(NOISE.astype(np.uint16), photometric="minisblack")
+        writer.write(channels_of(2, "separate"), photometric="minisblack", planarconfig="separate")
+    for path in list_images(tmp_path).values():
+        with pytest.raises(UserError, match=r"has 2 channels in one page; save one channel$"):
+            read_image(path)
+
+
+@pytest.mark.usefixtures("only_opencv_decodes")
+def test_sixteen_bit_colours_stored_one_by_one_which_opencv_mixes_up_are_refused(tmp_path):
+    pixels = channels_of(3, "separate", np.uint16)
+    with pytest.raises(UserError, match="cannot be decoded"):
+        read_image(written(tmp_path, pixels, photometric="rgb", planarconfig="separate"))
+
+
+def test_every_plane_of_a_large_imagej_colour_stack_becomes_grey(tmp_path):
+    colours = np.stack([NOISE, 255 - NOISE])[..., None].repeat(3, axis=3)
+    path = written(tmp_path, colours, imagej=True, metadata={"axes": "ZYXS"})
+    one_page = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        next_page_at = file.pages[0].offset + 2 + 12 * len(file.pages[0].tags)
+    one_page[next_page_at : next_page_at + 4] = bytes(4)
+    path.write_bytes(one_page)
+    found = [read_grey(plane) for plane in list_images(tmp_path).values()]
+    assert np.array_equal(found, colours[..., 0])
