@@ -9,8 +9,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sartorius.line_runs import Ints, LineRuns, no_runs, places
+from sartorius.compiled import compiled
+from sartorius.line_runs import Ints, LineRuns, no_runs
+
+Bytes = NDArray[np.uint8]
+
+#: Groups of five bits that a number of 64 bits needs at most.
+_MOST_GROUPS = 13
 
 
 def packed(runs: LineRuns, sizes_px: Ints) -> list[bytes]:
@@ -21,19 +28,12 @@ def packed(runs: LineRuns, sizes_px: Ints) -> list[bytes]:
     """
     if not len(sizes_px):
         return []
-    counts, mask_counts = _counts(runs, sizes_px)
-    values = counts.copy()
-    values[2:] -= np.where(places(mask_counts)[2:] >= 3, counts[:-2], 0)
-    groups = _groups(values)
-    ends = np.cumsum(groups)
-    text = np.empty(ends[-1], dtype=np.uint8)
-    for group in range(int(groups.max())):
-        written = groups > group
-        follows = np.where(groups[written] > group + 1, 0x20, 0)
-        bits = (values[written] >> (5 * group)) & 0x1F
-        text[(ends - groups)[written] + group] = bits + follows + 48
-    whole, stops = text.tobytes(), ends[np.cumsum(mask_counts) - 1].tolist()
-    return [whole[start:stop] for start, stop in pairwise([0, *stops])]
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(runs.counts(len(sizes_px)))])
+    text = np.empty(_MOST_GROUPS * (2 * len(runs.starts) + len(sizes_px)), dtype=np.uint8)
+    ends = np.zeros(len(sizes_px), dtype=np.int64)
+    written = _pack(runs.starts, runs.lengths, offsets, sizes_px, text, ends)
+    whole = text[:written].tobytes()
+    return [whole[start:stop] for start, stop in pairwise([0, *ends.tolist()])]
 
 
 def unpacked(texts: Sequence[bytes], sizes_px: Ints) -> LineRuns:
@@ -44,91 +44,85 @@ def unpacked(texts: Sequence[bytes], sizes_px: Ints) -> LineRuns:
     """
     if not len(texts):
         return no_runs()
-    values, mask_values = _values(texts)
-    place = places(mask_values)
-    odd = place % 2 == 1
-    counts = np.where(place == 0, values, 0)
-    for chain in (odd, ~odd & (place > 0)):
-        counts += np.where(chain, _sums_in_mask(np.where(chain, values, 0), mask_values), 0)
-    edges = _sums_in_mask(counts, mask_values)
-    covered = edges[np.cumsum(mask_values) - 1]
-    masks = np.repeat(np.arange(len(texts)), mask_values)
-    broken = covered != sizes_px
-    broken[masks[counts < 0]] = True
-    if broken.any():
-        mask = int(np.argmax(broken))
+    text = np.frombuffer(b"".join(texts), dtype=np.uint8)
+    ends = np.cumsum(np.array([len(counts) for counts in texts], dtype=np.int64))
+    masks, starts, lengths = (np.empty(len(text) // 2, dtype=np.int64) for _ in range(3))
+    found, mask, covered = _unpack(text, ends, sizes_px, masks, starts, lengths)
+    if found < 0:
+        raise ValueError(f"mask {mask}: not COCO's compressed counts: {texts[mask][:40]!r}")
+    if mask < len(texts):
         raise ValueError(
-            f"mask {mask}: COCO counts cover {covered[mask]} pixels, "
+            f"mask {mask}: COCO counts cover {covered} pixels, "
             f"the image has {sizes_px[mask]}: {texts[mask][:40]!r}"
         )
-    kept = odd & (counts > 0)
-    return LineRuns(masks[kept], (edges - counts)[kept], counts[kept])
+    return LineRuns(masks[:found], starts[:found], lengths[:found])
 
 
-def _counts(runs: LineRuns, sizes_px: Ints) -> tuple[Ints, Ints]:
-    """Run lengths of background and mask in turn, all masks in a row, and how many each mask has."""
-    mask_runs = runs.counts(len(sizes_px))
-    run_ends = np.cumsum(mask_runs)
-    filled = mask_runs > 0
-    edges = runs.starts + runs.lengths
-    rest = sizes_px.copy()
-    rest[filled] -= edges[run_ends[filled] - 1]
-    has_rest = (rest > 0) | ~filled
-    before = np.zeros(len(edges), dtype=np.int64)
-    before[1:] = edges[:-1]
-    before[(run_ends - mask_runs)[filled]] = 0
-    rests = np.cumsum(has_rest)
-    place = 2 * np.arange(len(edges)) + (rests - has_rest)[runs.masks]
-    counts = np.empty(2 * len(edges) + rests[-1], dtype=np.int64)
-    counts[place], counts[place + 1] = runs.starts - before, runs.lengths
-    counts[(2 * run_ends + rests - 1)[has_rest]] = rest[has_rest]
-    return counts, 2 * mask_runs + has_rest
+@compiled
+def _pack(starts: Ints, lengths: Ints, offsets: Ints, sizes_px: Ints, text: Bytes, ends: Ints) -> int:
+    """The number of bytes written to `text`; the counts of mask i end before byte `ends[i]`.
+
+    starts, lengths: mask i has the runs `offsets[i]` to `offsets[i + 1]`.
+    """
+    at = 0
+    for mask in range(len(sizes_px)):
+        edge, before_last, last = 0, 0, 0
+        first, stop = offsets[mask], offsets[mask + 1]
+        for place in range(2 * (stop - first) + 1):
+            run = first + place // 2
+            if run == stop:
+                count = sizes_px[mask] - edge
+                if count <= 0 and place > 0:  # the mask's last run ends the image
+                    break
+            else:
+                count = lengths[run] if place % 2 else starts[run] - edge
+            value, more = count - before_last if place > 2 else count, True
+            while more:
+                group = value & 0x1F
+                value >>= 5
+                more = value != (-1 if group & 0x10 else 0)
+                text[at] = group + (0x20 if more else 0) + 48
+                at += 1
+            edge += count
+            before_last, last = last, count
+        ends[mask] = at
+    return at
 
 
-def _groups(values: Ints) -> Ints:
-    """How many groups of five bits each number needs, its sign included."""
-    magnitudes = values ^ (values >> 63)
-    groups = np.ones(len(values), dtype=np.int64)
-    for group in range(1, 13):
-        longer = magnitudes >> (5 * group - 1) > 0
-        if not longer.any():
-            break
-        groups += longer
-    return groups
+@compiled
+def _unpack(
+    text: Bytes, ends: Ints, sizes_px: Ints, masks: Ints, starts: Ints, lengths: Ints
+) -> tuple[int, int, int]:
+    """The number of runs written, the first mask whose counts are wrong, and the pixels that those cover.
 
-
-def _values(texts: Sequence[bytes]) -> tuple[Ints, Ints]:
-    """The numbers written in all texts, and how many each text has."""
-    groups = np.frombuffer(b"".join(texts), dtype=np.uint8) - np.uint8(48)
-    text_bytes = np.array([len(text) for text in texts])
-    text_ends = np.cumsum(text_bytes)
-    ends = np.flatnonzero(groups & 0x20 == 0) + 1
-    begins = np.zeros(len(ends), dtype=np.int64)
-    begins[1:] = ends[:-1]
-    lengths = ends - begins
-    value_ends = np.searchsorted(ends, text_ends, side="right")
-    finished = np.append(0, ends)[value_ends] == text_ends  # the last byte of a text says "no more follows"
-    sound = finished & (text_bytes > 0)
-    sound[np.searchsorted(text_ends, np.flatnonzero(groups > 63), side="right")] = False
-    sound[np.searchsorted(text_ends, begins[lengths > 12], side="right")] = False  # 64 bits cannot hold it
-    if not sound.all():
-        mask = int(np.argmin(sound))
-        raise ValueError(f"mask {mask}: not COCO's compressed counts: {texts[mask][:40]!r}")
-    values = np.zeros(len(ends), dtype=np.int64)
-    for group in range(int(lengths.max())):
-        written = lengths > group
-        values[written] |= (groups[begins[written] + group] & 0x1F).astype(np.int64) << (5 * group)
-    negative = (groups[ends - 1] & 0x10) != 0
-    values[negative] -= np.int64(1) << (5 * lengths[negative])
-    mask_values = value_ends.copy()
-    mask_values[1:] -= value_ends[:-1]
-    return values, mask_values
-
-
-def _sums_in_mask(values: Ints, mask_values: Ints) -> Ints:
-    """The running sum of values, begun anew with each mask."""
-    sums = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(values, out=sums[1:])
-    begins = np.cumsum(mask_values) - mask_values
-    sums[1:] -= np.repeat(sums[begins], mask_values)
-    return sums[1:]
+    ends: (N,) where each mask's counts end in `text`.
+    The number is -1 if that mask's bytes are no counts at all; the mask is N if all are right.
+    """
+    found, at = 0, 0
+    for mask in range(len(ends)):
+        edge, before_last, last, place, fits = 0, 0, 0, 0, True
+        if at == ends[mask]:
+            return -1, mask, 0
+        while at < ends[mask]:
+            value, shift, more = 0, 0, True
+            while more:
+                group = int(text[at]) - 48 if at < ends[mask] else -1
+                if group < 0 or group > 0x3F or shift == 60:  # which leaves room for sums in 64 bits
+                    return -1, mask, 0
+                value |= (group & 0x1F) << shift
+                shift += 5
+                at += 1
+                more = group & 0x20 != 0
+            if group & 0x10:
+                value -= 1 << shift
+            count = value + before_last if place > 2 else value
+            fits &= 0 <= count <= sizes_px[mask] - edge
+            if place % 2 and count > 0:
+                masks[found], starts[found], lengths[found] = mask, edge, count
+                found += 1
+            edge += count
+            before_last, last = last, count
+            place += 1
+        if not fits or edge != sizes_px[mask]:
+            return found, mask, edge
+    return found, len(ends), 0

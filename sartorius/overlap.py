@@ -60,11 +60,6 @@ def iou(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
     return pairs.intersections_px / union
 
 
-def over_smaller(pairs: Pairs, a: Cells, b: Cells) -> NDArray[np.float64]:
-    """(P,) intersection over the smaller of the two areas: 1 when one mask lies inside the other."""
-    return pairs.intersections_px / np.minimum(a.areas_px[pairs.rows_a], b.areas_px[pairs.rows_b])
-
-
 def _pairs(runs_a: ColumnRuns, boxes_a: Ints, runs_b: ColumnRuns, boxes_b: Ints, within: bool) -> Pairs:
     """The pairs, sorted; b is searched along the left edges of its boxes.
 

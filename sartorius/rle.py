@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from sartorius import coco_counts
-from sartorius.errors import UserError
 from sartorius.line_runs import Ints, LineRuns, places, runs_of_pixels, turned
 
 
@@ -106,25 +105,6 @@ def crops_from_cocos(rles: Sequence[CocoRle]) -> list[Crop]:
     return crops
 
 
-def coco_from_kaggle(rle: KaggleRle) -> CocoRle:
-    """Turn competition text into a packed mask.
-
-    Raises UserError if the text is malformed, see `kaggle_runs`.
-    """
-    return cocos_from_kaggles([rle])[0]
-
-
-def cocos_from_kaggles(rles: Sequence[KaggleRle]) -> list[CocoRle]:
-    """Turn competition texts into packed masks; empty text gives an empty mask.
-
-    Raises UserError for the first malformed text; `kaggle_runs` tells which texts are malformed.
-    """
-    runs, malformed = kaggle_runs(rles)
-    for message in malformed.values():
-        raise UserError(message)
-    return cocos_from_runs(runs, [rle.size_hw for rle in rles])
-
-
 def cocos_from_runs(runs: LineRuns, sizes_hw: Sequence[tuple[int, int]]) -> list[CocoRle]:
     """Pack N masks given as runs along their rows; sizes_hw: (height, width) of each mask's image."""
     heights, widths = _columns(sizes_hw)
@@ -156,17 +136,6 @@ def kaggles_from_runs(runs: LineRuns, sizes_hw: Sequence[tuple[int, int]]) -> li
         KaggleRle(size_hw, " ".join(map(str, numbers[begin:end])))
         for size_hw, (begin, end) in zip(sizes_hw, pairwise([0, *ends]), strict=True)
     ]
-
-
-def runs_from_kaggle(rle: KaggleRle) -> tuple[Ints, Ints]:
-    """The (starts, lengths) of competition text, starts 0-based in row-major order; empty text gives no runs.
-
-    Raises UserError if the text is malformed, see `kaggle_runs`.
-    """
-    runs, malformed = kaggle_runs([rle])
-    if malformed:
-        raise UserError(malformed[0])
-    return runs.starts, runs.lengths
 
 
 def kaggle_runs(rles: Sequence[KaggleRle]) -> tuple[LineRuns, dict[int, str]]:

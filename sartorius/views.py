@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.cells import Cells
 from sartorius.config.ensemble import Flip, ViewSettings
-from sartorius.rle import CocoRle, Crop, coco_from_crop, crop_from_coco
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 
@@ -93,26 +91,6 @@ def backward_soft_masks(soft_masks: NDArray[Pixel], view: ViewSettings) -> NDArr
     return np.ascontiguousarray(_turned(soft_masks, view))
 
 
-def backward(cells: Cells, view: ViewSettings) -> Cells:
-    """Cells of the flipped image as cells of the original image: masks, soft masks and their boxes alike, exactly.
-
-    cells: cells at the original resolution in the flipped frame; no cells give no cells. Rows keep their order.
-    """
-    soft_boxes = cells.soft_boxes_xyxy
-    return Cells(
-        image_id=cells.image_id,
-        size_hw=cells.size_hw,
-        masks=tuple(_turned_mask(mask, view) for mask in cells.masks),
-        scores=cells.scores,
-        cell_types=cells.cell_types,
-        sources=cells.sources,
-        soft_masks=None if cells.soft_masks is None else backward_soft_masks(cells.soft_masks, view),
-        soft_boxes_xyxy=None
-        if soft_boxes is None
-        else backward_boxes(soft_boxes, view, cells.size_hw, cells.size_hw),
-    )
-
-
 def _turned(pixels: NDArray[Pixel], view: ViewSettings) -> NDArray[Pixel]:
     """The last two axes, rows and columns, flipped."""
     rows, cols = (slice(None, None, -1) if turns else slice(None) for turns in _TURNS[view.flip])
@@ -130,15 +108,3 @@ def _turned_boxes(
     if turns_cols:
         left, right = size_hw[1] - right, size_hw[1] - left
     return np.stack([left, top, right, bottom], axis=1)
-
-
-def _turned_mask(mask: CocoRle, view: ViewSettings) -> CocoRle:
-    if view.flip == "none":
-        return mask
-    height, width = mask.size_hw
-    crop = crop_from_coco(mask)
-    rows, cols = crop.pixels.shape
-    turns_rows, turns_cols = _TURNS[view.flip]
-    row = height - crop.row - rows if turns_rows else crop.row
-    col = width - crop.col - cols if turns_cols else crop.col
-    return coco_from_crop(Crop(row, col, np.ascontiguousarray(_turned(crop.pixels, view))), mask.size_hw)

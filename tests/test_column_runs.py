@@ -6,19 +6,17 @@ from drawing import cell, cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sartorius import coco_counts
 from sartorius.column_runs import areas_px, boxes_xyxy, column_runs, packed_masks
-from sartorius.rle import CocoRle, coco_from_dense
+from sartorius.rle import CocoRle, coco_from_dense, dense_from_coco
 
 
 def slowly(masks: list[CocoRle]) -> list[list[tuple[int, int]]]:
-    """The (start, end) runs of each mask from the packed counts."""
-    sizes_px = np.array([mask.size_hw[0] * mask.size_hw[1] for mask in masks], dtype=np.int64)
-    runs = coco_counts.unpacked([mask.counts for mask in masks], sizes_px)
-    found: list[list[tuple[int, int]]] = [[] for _ in masks]
-    for mask, start, length in zip(*(column.tolist() for column in runs), strict=True):
-        found[mask].append((start, start + length))
-    return found
+    """The (start, end) runs of each mask from its pixels, down the columns."""
+    edges = [
+        np.flatnonzero(np.diff(dense_from_coco(mask).T.ravel(), prepend=False, append=False))
+        for mask in masks
+    ]
+    return [[(start, end) for start, end in of_mask.reshape(-1, 2).tolist()] for of_mask in edges]
 
 
 def quickly(masks: list[CocoRle]) -> list[list[tuple[int, int]]]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from reference_fusion import dense_pairs, random_cells
 
 from sartorius.cells import no_cells
-from sartorius.overlap import iou, over_smaller, overlapping, overlapping_within
+from sartorius.overlap import iou, overlapping, overlapping_within
 
 
 def test_pairs_count_the_pixels_that_two_masks_share():
@@ -15,7 +15,6 @@ def test_pairs_count_the_pixels_that_two_masks_share():
     pairs = overlapping(a, b)
     assert list(zip(*(column.tolist() for column in pairs), strict=True)) == [(0, 1, 2), (1, 0, 1)]
     assert iou(pairs, a, b).tolist() == [2 / 6, 1 / 2]
-    assert over_smaller(pairs, a, b).tolist() == [2 / 4, 1]
 
 
 def test_masks_whose_boxes_meet_but_whose_pixels_do_not_are_no_pair():

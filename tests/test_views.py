@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-from drawing import cell, drawn
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from sartorius.cells import no_cells
 from sartorius.config.ensemble import ViewSettings
-from sartorius.rle import coco_from_dense, dense_from_coco
+from sartorius.rle import dense_from_coco
 from sartorius.soft_masks import binarised
-from sartorius.views import backward, backward_boxes, backward_soft_masks, forward, network_size_hw
+from sartorius.views import backward_boxes, backward_soft_masks, forward, network_size_hw
 
 FLIPS = ("none", "horizontal", "vertical", "rotate180")
 SCALES = (0.5, 1.0, 1.25, 1.5, 2.0)
@@ -146,70 +144,22 @@ def test_a_box_taken_into_a_view_and_back_is_the_same_box(view, input_scale, siz
     np.testing.assert_allclose(back, boxes, atol=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("flip", "expected"),
-    [
-        ("none", "#.../##../...."),
-        ("horizontal", "...#/..##/...."),
-        ("vertical", "..../##../#..."),
-        ("rotate180", "..../..##/...#"),
-    ],
-)
-def test_a_hard_mask_is_turned_back(flip, expected):
-    found = cell("#...", "##..", "....")
-    assert drawn(backward(found, ViewSettings(flip=flip))) == [expected]
-
-
 @pytest.mark.parametrize("flip", FLIPS)
-def test_hard_masks_equal_the_flipped_pixels_for_many_shapes(flip):
-    rng = np.random.default_rng(3)
-    view = ViewSettings(flip=flip)
-    for height, width in ((1, 1), (1, 9), (7, 1), (8, 13), (13, 8)):
-        pixels = rng.random((height, width)) < 0.4
-        shape = cell(*["".join(".#"[int(p)] for p in row) for row in pixels])
-        back = backward(shape, view)
-        turned = forward(pixels.astype(np.uint8), view).astype(bool)
-        assert back.masks == (coco_from_dense(turned),)
-        assert backward(back, view).masks == shape.masks
-
-
-@pytest.mark.parametrize("flip", FLIPS)
-def test_soft_masks_and_their_boxes_turn_with_the_hard_masks(flip):
-    """Pasting what was turned back gives the pasted mask turned back."""
+def test_soft_masks_turned_back_and_pasted_are_the_pasted_ones_turned_back(flip):
     rng = np.random.default_rng(5)
     view, size_hw = ViewSettings(flip=flip), (21, 33)
     soft = rng.integers(0, 256, (40, 6, 6)).astype(np.uint8)
     corners = np.sort(rng.uniform(0, 1, (40, 2, 2)), axis=1) * [size_hw[1], size_hw[0]]
     boxes = corners.reshape(40, 4).astype(np.float32)
-    for soft_mask, box in zip(soft, boxes, strict=True):
-        seen = cell(*["." * 33] * 21, soft=soft_mask, soft_box=box)
-        back = backward(seen, view)
-        (pasted,) = binarised(seen.soft_masks, seen.soft_boxes_xyxy, size_hw, 0.5013)
-        (pasted_back,) = binarised(back.soft_masks, back.soft_boxes_xyxy, size_hw, 0.5013)
-        turned = forward(dense_from_coco(pasted).astype(np.uint8), view).astype(bool)
-        np.testing.assert_array_equal(dense_from_coco(pasted_back), turned)
-
-
-def test_scores_types_and_sources_stay_with_their_rows():
-    found = cell("#..", score=0.25, cell_type="astro", source="r50/horizontal")
-    back = backward(found, ViewSettings(flip="horizontal"))
-    assert (back.image_id, back.scores.tolist(), back.cell_types.tolist(), back.sources.tolist()) == (
-        "drawn",
-        [0.25],
-        ["astro"],
-        ["r50/horizontal"],
-    )
+    boxes_back = backward_boxes(boxes, view, size_hw, size_hw)
+    pasted = binarised(soft, boxes, size_hw, 0.5013)
+    pasted_back = binarised(backward_soft_masks(soft, view), boxes_back, size_hw, 0.5013)
+    for seen, back in zip(pasted, pasted_back, strict=True):
+        turned = forward(dense_from_coco(seen).astype(np.uint8), view).astype(bool)
+        np.testing.assert_array_equal(dense_from_coco(back), turned)
 
 
 @pytest.mark.parametrize("flip", FLIPS)
-def test_an_image_without_cells_comes_back_without_cells(flip):
-    back = backward(no_cells("empty", (3, 4)), ViewSettings(flip=flip))
-    assert (len(back), back.size_hw) == (0, (3, 4))
-    assert backward_boxes(np.zeros((0, 4), np.float32), ViewSettings(flip=flip), (3, 4), (6, 8)).shape == (
-        0,
-        4,
-    )
-
-
-def test_an_empty_mask_stays_empty():
-    assert drawn(backward(cell("..", ".."), ViewSettings(flip="rotate180"))) == ["../.."]
+def test_no_boxes_come_back_as_no_boxes(flip):
+    none = np.zeros((0, 4), dtype=np.float32)
+    assert backward_boxes(none, ViewSettings(flip=flip), (3, 4), (6, 8)).shape == (0, 4)

@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sartorius.cells import Cells
-from sartorius.csv_rows import read_rows
+from sartorius.csv_rows import read_rows, shortened
 from sartorius.data.competition import GROUP_COLUMN, read_annotation_table, read_truth, truth_csv
 from sartorius.errors import UserError
 from sartorius.files import atomic_path, refuse_input
 
 FOLDS_COLUMNS = ("id", "fold")
+#: Folds are numbered from 0 to at most this.
+MAX_FOLD = 999_999
 
 
 class FoldCount(NamedTuple):
@@ -33,6 +36,11 @@ class _Group(NamedTuple):
     image_ids: tuple[str, ...]
     cell_type: str
     cells: int
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Its images and cells."""
+        return len(self.image_ids), self.cells
 
 
 def split_data(data_dir: Path, folds_csv: Path, folds: int, seed: int) -> list[FoldCount]:
@@ -82,9 +90,10 @@ def make_folds(
 ) -> dict[str, int]:
     """The fold (from 0) of every image of `truth`, by image id in ascending order; no group is in two folds.
 
-    Each fold gets about as many images and cells of each type as any other: the groups of a type are taken by falling
-    number of cells, as many at a time as there are folds, and dealt one to each in random order. The order of images
-    does not matter.
+    Each fold gets about as many images and cells of each type as any other. The groups of a type are taken by falling
+    number of images, then of cells, as many at a time as there are folds, in random order. Single images are dealt one
+    to each fold; if a group of the type has more, each group goes to the fold whose larger share of the type's images
+    and of its cells is then the smallest. The order of images does not matter.
     groups: the group of each image, see `read_groups`.
     Raises UserError if there are fewer groups than folds or fewer than two folds.
     """
@@ -96,17 +105,16 @@ def make_folds(
             f"expected at least {folds} images or groups of images for {folds} folds, got {len(members)}"
         )
     chosen: dict[str, int] = {}
-    images_of_type: Counter[tuple[int, str]] = Counter()
-    images: Counter[int] = Counter()
+    images = np.zeros(folds)
+    loads = {group.cell_type: np.zeros((folds, 2)) for group in members}
+    totals = {cell_type: _total_load(members, cell_type) for cell_type in loads}
     for group in _dealing_order(members, folds, rng):
         luck = rng.random(folds)
-        fold = min(
-            range(folds),
-            key=lambda fold: (images_of_type[fold, group.cell_type], images[fold], luck[fold]),
-        )
-        images_of_type[fold, group.cell_type] += len(group.image_ids)
+        shares = ((loads[group.cell_type] + group.load) / totals[group.cell_type]).max(axis=1)
+        fold = np.lexsort((luck, images, shares))[0]
+        loads[group.cell_type][fold] += group.load
         images[fold] += len(group.image_ids)
-        chosen |= dict.fromkeys(group.image_ids, fold)
+        chosen |= dict.fromkeys(group.image_ids, int(fold))
     return dict(sorted(chosen.items()))
 
 
@@ -152,8 +160,10 @@ def read_folds(csv: Path, groups: Mapping[str, str] | None = None) -> dict[str, 
         raise UserError(f"{csv}, {problems[0]}")
     folds: dict[str, int] = {}
     for line, (image_id, fold) in rows:
-        if not (fold.isascii() and fold.isdigit()):
-            raise UserError(f"{csv}, line {line}: expected a fold from 0, got {fold!r}")
+        if not (fold.isascii() and fold.isdigit() and len(fold) <= len(str(MAX_FOLD))):
+            raise UserError(
+                f"{csv}, line {line}: expected a fold from 0 to {MAX_FOLD}, got {shortened(fold)}"
+            )
         if image_id in folds:
             raise UserError(
                 f"{csv}, line {line}: image {image_id} has a fold already; remove one of the lines"
@@ -202,8 +212,15 @@ def _main_type(images: list[Cells]) -> str:
     return min(counts, key=lambda cell_type: (-counts[cell_type], cell_type), default="")
 
 
+def _total_load(groups: list[_Group], cell_type: str) -> NDArray[np.float64]:
+    """(2,) images and cells of a type; endless cells, of which each has a share of 0, if all are single images."""
+    loads = np.array([group.load for group in groups if group.cell_type == cell_type])
+    single = loads[:, 0].max() == 1
+    return np.array([loads[:, 0].sum(), np.inf if single else max(1, loads[:, 1].sum())])
+
+
 def _dealing_order(groups: list[_Group], folds: int, rng: np.random.Generator) -> list[_Group]:
-    """Groups by type, then by falling number of cells but shuffled within each hand of `folds` groups."""
+    """Groups by type, then by falling images and cells, but shuffled within each hand of `folds` groups."""
     order: list[_Group] = []
     for cell_type in sorted({group.cell_type for group in groups}):
         same = sorted(

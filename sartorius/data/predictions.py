@@ -178,18 +178,6 @@ def read_prediction(folder: Path, image_id: str) -> CachedPrediction:
     return found
 
 
-def list_sources(root: Path) -> dict[str, Path]:
-    """The folder of every source below `root` by name `member/view`, in ascending order.
-
-    Raises UserError if there is none.
-    """
-    folders = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
-    if not folders:
-        hint = "; this folder is itself one source" if (root / MANIFEST).is_file() else ""
-        raise UserError(f"{root}: expected predictions in <member>/<view>/{MANIFEST}, found none{hint}")
-    return dict(sorted((folder.relative_to(root).as_posix(), folder) for folder in folders))
-
-
 def _cells(arrays: Any) -> Cells:
     """Raises ValueError, TypeError or KeyError if the arrays are not those of `write_cells`."""
     if not isinstance(arrays, np.lib.npyio.NpzFile) or int(arrays["cache_version"]) != CACHE_VERSION:

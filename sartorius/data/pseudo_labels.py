@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 from pydantic import Field
@@ -14,7 +15,7 @@ from sartorius.cells import Cells
 from sartorius.config.per_type import FractionPerType, PixelsPerType, value_for
 from sartorius.config.reading import FrozenSettings
 from sartorius.data.competition import TRUTH_COLUMNS
-from sartorius.data.images import IMAGE_SUFFIXES, image_size_hw
+from sartorius.data.images import IMAGE_SUFFIXES, image_size_hw, read_image
 from sartorius.data.leakage import leaks
 from sartorius.errors import UserError
 from sartorius.files import atomic_path, refuse_foreign, replaced_folder
@@ -87,7 +88,8 @@ def write_pseudo_data(
 ) -> None:
     """Write a data set in the competition's layout, which `sartorius train --also` takes, whole or not at all.
 
-    images: the image files by id. facts: what `pseudo.json` says besides counts and confidences.
+    images: as `list_images` gives them; a plane of a TIFF stack is written as PNG, any other image's file is copied.
+    facts: what `pseudo.json` says besides counts and confidences.
     out: new, empty, or earlier pseudo labels, which are replaced once everything is done.
     Raises UserError if no image is left, a labelled image has no file or one of another size, or `out` holds something
     else.
@@ -110,9 +112,7 @@ def write_pseudo_data(
     with replaced_folder(out) as folder:
         (folder / "train").mkdir()
         for image_id in labels:
-            shutil.copyfile(
-                images[image_id], folder / "train" / f"{image_id}{images[image_id].suffix.lower()}"
-            )
+            _write_image(images[image_id], folder / "train", image_id)
         rows = [row for image_id, label in labels.items() for row in _rows(image_id, label)]
         pd.DataFrame(rows, columns=list(TRUTH_COLUMNS)).to_csv(folder / "train.csv", index=False)
         with atomic_path(folder / PSEUDO_JSON) as path:
@@ -130,6 +130,14 @@ def counts_by_type(labels: Mapping[str, PseudoLabel]) -> dict[str, tuple[int, in
         )
         for cell_type in types
     }
+
+
+def _write_image(path: Path, folder: Path, image_id: str) -> None:
+    """Copy an image's file; what is part of a file, as the planes of a stack are, becomes a PNG."""
+    if path.is_file():
+        shutil.copyfile(path, folder / f"{image_id}{path.suffix.lower()}")
+    else:
+        (folder / f"{image_id}.png").write_bytes(cv2.imencode(".png", read_image(path))[1].tobytes())
 
 
 def _rows(image_id: str, label: PseudoLabel) -> list[dict[str, object]]:

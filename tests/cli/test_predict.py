@@ -9,8 +9,6 @@ import pytest
 from command_line import run
 from fake_predictors import small_ensemble, small_truth, two_predictors, written_images
 
-from sartorius.data.predictions import list_sources
-
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
@@ -39,7 +37,7 @@ def test_the_cache_is_filled_and_the_command_says_where_and_how_much(monkeypatch
     captured = capsys.readouterr()
     assert captured.out == (f"{scene.out}: 3 images x 4 sources, 12 predicted now, 0 were there\n")
     assert "predict: 12/12" in captured.err
-    assert len(list_sources(scene.out)) == 4
+    assert len(list(scene.out.glob("*/*/manifest.json"))) == 4
     assert scene.asked == [(scene.ensemble, "cpu")]
 
 

@@ -18,9 +18,9 @@ from sartorius.data.folds import (
     write_folds,
 )
 from sartorius.errors import UserError
-from sartorius.rle import KaggleRle, coco_from_kaggle
+from sartorius.rle import coco_from_dense
 
-PIXEL = coco_from_kaggle(KaggleRle((1, 1), "1 1"))
+PIXEL = coco_from_dense(np.ones((1, 1), dtype=bool))
 
 
 def image(image_id: str, cells: int, cell_type: str = "cort") -> Cells:
@@ -69,6 +69,31 @@ def test_images_of_one_group_share_a_fold():
         folds = folds_of(truth, 4, seed, groups)
         assert folds["0"] == folds["3"] == folds["7"]
         check_folds(folds, groups)
+
+
+def test_a_well_goes_to_the_fold_that_lacks_its_cells_even_if_that_has_more_images():
+    """By images alone `crowded` and `full`, two each, would come together: 200 of 204 cells in one fold."""
+    wells = {"sparse": (3, 1), "full": (2, 50), "crowded": (2, 50), "lone": (1, 1)}
+    truth = truth_of(
+        *(image(f"{well}{n}", cells) for well, (many, cells) in wells.items() for n in range(many))
+    )
+    groups = {image_id: image_id[:-1] for image_id in truth}
+    for seed in range(10):
+        counts = count_folds(folds_of(truth, 2, seed, groups), truth)
+        assert sorted(count[2:] for count in counts) == [(3, 101), (5, 103)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wells_of_many_images_and_unlike_densities_fill_the_folds_evenly(seed):
+    rng = np.random.default_rng(seed)
+    wells = [(int(rng.integers(1, 9)), int(rng.gamma(2, 12)) + 1) for _ in range(60)]
+    truth = truth_of(
+        *(image(f"{w} {n}", cells) for w, (many, cells) in enumerate(wells) for n in range(many))
+    )
+    groups = {image_id: image_id.split()[0] for image_id in truth}
+    counts = count_folds(folds_of(truth, 5, seed, groups), truth)
+    for each in ([count.images for count in counts], [count.cells for count in counts]):
+        assert max(each) < 1.3 * min(each)
 
 
 def test_the_order_of_images_does_not_matter_and_the_seed_does():
@@ -134,7 +159,8 @@ def test_folds_are_read_as_written(tmp_path):
         ("", "line 1: the file is empty; expected the header `id,fold`"),
         ("id,split\na,0\n", "line 1: expected the header `id,fold`, got 'id,split'"),
         ("id,fold\n\na,0,1\nb,1\n", "line 3: expected 2 fields `id,fold`, got 3"),
-        ("id,fold\na,0\nb,-1\n", "line 3: expected a fold from 0, got '-1'"),
+        ("id,fold\na,0\nb,-1\n", "line 3: expected a fold from 0 to 999999, got '-1'"),
+        (f"id,fold\na,{'9' * 5000}\nb,0\n", "line 2: expected a fold from 0 to 999999, got '9{40}'…"),
         ("id,fold\na,0\nb\n", "line 3: expected 2 fields `id,fold`, got 1"),
         ("id,fold\na,0\na,1\n", "line 3: image a has a fold already"),
         ("id,fold\na,0\nb,1\n", "group 'w' leaks"),

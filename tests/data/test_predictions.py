@@ -10,7 +10,6 @@ from sartorius.data import predictions
 from sartorius.data.predictions import (
     PredictionManifest,
     list_predictions,
-    list_sources,
     prediction_path,
     read_cells,
     read_manifest,
@@ -201,19 +200,3 @@ def test_a_folder_without_manifest_is_refused(tmp_path):
     for read in (read_manifest, read_prediction_folder, list_predictions):
         with pytest.raises(UserError, match=r"with manifest\.json, found none"):
             read(tmp_path)
-
-
-def test_sources_are_listed_by_member_and_view(tmp_path):
-    for source in ("x101/none", "r50/vertical", "r50/none_x1.25"):
-        write_manifest(tmp_path / source, MANIFEST)
-    (tmp_path / "r50" / "unfinished").mkdir()
-    assert list(list_sources(tmp_path)) == ["r50/none_x1.25", "r50/vertical", "x101/none"]
-    assert list_sources(tmp_path)["x101/none"] == tmp_path / "x101" / "none"
-
-
-def test_a_root_without_sources_is_refused_and_a_single_source_named(tmp_path):
-    with pytest.raises(UserError, match=r"found none$"):
-        list_sources(tmp_path)
-    write_manifest(tmp_path, MANIFEST)
-    with pytest.raises(UserError, match="itself one source"):
-        list_sources(tmp_path)

@@ -6,10 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from sartorius.cells import Cells
 from sartorius.cli import main
 from sartorius.data.competition import read_truth
+from sartorius.data.images import read_image
 from sartorius.data.predictions import PredictionManifest, prediction_path, write_cells, write_manifest
 from sartorius.data.pseudo_labels import choose_pseudo_labels, surest_of_each_type
 from sartorius.errors import UserError
@@ -101,6 +103,26 @@ def test_pseudo_labels_are_a_data_set_without_images_that_are_annotated_under_an
     assert {name: cells.areas_px.tolist() for name, cells in truth.items()} == {"a": [1, 1], "c": [1, 1]}
     assert sorted(path.name for path in (out / "train").iterdir()) == ["a.png", "c.png"]
     assert json.loads((out / "pseudo.json").read_text())["left_out_as_annotated"] == ["b"]
+
+
+def test_a_plane_of_a_tiff_stack_becomes_an_image_of_its_own_as_the_cells_were_found_in_it(
+    unlabelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = np.arange(72, dtype=np.uint16).reshape(3, 4, 6) * 100
+    tifffile.imwrite(unlabelled / "images" / "well.tif", planes, photometric="minisblack")
+    write_cells(prediction_path(unlabelled / "fused", "well_p002"), found("well_p002", [0.9]))
+    out = unlabelled / "out"
+    assert run(monkeypatch, unlabelled / "fused", "--images", unlabelled / "images", "--out", out) == 0
+    assert sorted(path.name for path in (out / "train").iterdir()) == [
+        "a.png",
+        "b.png",
+        "c.png",
+        "well_p002.png",
+    ]
+    written = read_image(out / "train" / "well_p002.png")
+    assert np.array_equal(written, read_image(unlabelled / "images" / "well.tif" / "p002"))
+    assert list(read_truth(out / "train.csv")) == ["a", "b", "c", "well_p002"]
+    assert run(monkeypatch, unlabelled / "fused", "--images", unlabelled / "images", "--out", out) == 0
 
 
 def test_annotated_images_do_not_use_up_the_cap_of_their_type(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from sartorius.cells import CELL_TYPES
+from sartorius.data.competition import read_truth
 from sartorius.data.synthetic import synthesize, synthetic_image
 from sartorius.data.synthetic.dataset import TRUTH_COLUMNS
 from sartorius.data.synthetic.scene import SMALLEST_CELL_PX
 from sartorius.errors import UserError
-from sartorius.rle import KaggleRle, coco_from_kaggle, dense_from_coco
+from sartorius.rle import dense_from_coco
 
 
 def image_of(cell_type, seed=3, **options):
@@ -110,8 +111,8 @@ def test_a_data_set_has_the_competitions_layout_with_the_truth_of_its_test_image
 def test_the_masks_in_the_file_are_the_images_truth(tmp_path):
     folder = synthesize(tmp_path, images_per_type=1, seed=2)
     image = cv2.imread(str(folder / "train" / "cort_train_0000.png"), cv2.IMREAD_UNCHANGED)
-    texts = [row["annotation"] for row in rows_of(folder / "train.csv") if row["id"] == "cort_train_0000"]
-    taken = np.any([dense_from_coco(coco_from_kaggle(KaggleRle((520, 704), text))) for text in texts], axis=0)
+    truth = read_truth(folder / "train.csv")["cort_train_0000"]
+    taken = np.any([dense_from_coco(mask) for mask in truth.masks], axis=0)
     assert image.shape == (520, 704)
     assert image[taken].std() > 1.5 * image[~taken].std()
 

@@ -16,7 +16,7 @@ from fake_predictors import (
 
 from sartorius.cells import Cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
-from sartorius.data.predictions import list_sources, read_manifest, read_prediction_folder
+from sartorius.data.predictions import read_manifest, read_prediction_folder
 from sartorius.errors import UserError
 from sartorius.pipeline import SubmitOptions, predict_images, submit
 
@@ -38,9 +38,11 @@ def scene(tmp_path: Path) -> Scene:
 def test_every_image_is_predicted_by_every_model_through_every_view(scene):
     predicted = predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
     assert predicted == (12, 0)
-    assert set(list_sources(scene.cache)) == set(SOURCES)
-    for name, folder in list_sources(scene.cache).items():
-        found = read_prediction_folder(folder)
+    assert {path.parent for path in scene.cache.glob("*/*/manifest.json")} == {
+        scene.cache / n for n in SOURCES
+    }
+    for name in SOURCES:
+        found = read_prediction_folder(scene.cache / name)
         assert {image_id: len(cells) for image_id, cells in found.items()} == {
             "astro_image": 2,
             "cort_image": 3,
