@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sartorius.config import ModelSettings
 from sartorius.config.reading import read_settings
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
+from sartorius.formats.json_files import read_json
 
 PACKAGES = (
     "sartorius",
@@ -30,6 +31,30 @@ PACKAGES = (
 PROVENANCE = "provenance.json"
 #: The file in which detectron2 names the checkpoint to resume from.
 LAST_CHECKPOINT = "last_checkpoint"
+#: What there is to lose in a run folder: checkpoints to go on from, and the weights that a training ends with.
+_CHECKPOINTS = ("model_[0-9]*.pth", "model_final.pth")
+_ENDED = "model.safetensors"
+#: What a run leaves behind before its first checkpoint, and a new one would take for its own.
+_LEFT_BEHIND = (
+    "best.json",
+    "model_best.pth",
+    "model_swa.pth",
+    "metrics.json",
+    "metrics.csv",
+    "curves.png",
+    "events.out.tfevents.*",
+    "log.txt",
+    "log.txt.rank*",
+    "trained_on.csv",
+)
+#: What decides which pictures come and what they change, by its name in a provenance.
+_DECISIVE = {
+    "--seed": "seed",
+    "--fold": "fold",
+    "--folds": "folds_sha256",
+    "training images": "training_sha256",
+    "validation images": "validation_sha256",
+}
 
 
 def run_folder(root: Path, config: Path, fold: int | None) -> Path:
@@ -49,10 +74,39 @@ def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
             raise UserError(f"{folder}: no run to resume here; leave out --resume to start one")
         return
     if not resume:
-        if not (folder / LAST_CHECKPOINT).exists():
+        if not any(_found(folder, (LAST_CHECKPOINT, _ENDED, *_CHECKPOINTS))):
             return
         raise UserError(f"{folder}: a run is already here; go on with --resume, or move the folder away")
     refuse_other_settings(folder, settings)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run goes on from; None before its first one.
+
+    Raises UserError if it is not there, although the run has come further than that.
+    """
+    tag = folder / LAST_CHECKPOINT
+    name = tag.read_text(encoding="utf-8", errors="replace").strip() if tag.is_file() else ""
+    if (folder / name).is_file():
+        return folder / name
+    if not any(_found(folder, (LAST_CHECKPOINT, _ENDED, *_CHECKPOINTS))):
+        return None
+    left = ", ".join(path.name for path in _found(folder, _CHECKPOINTS)) or "none is left"
+    raise UserError(
+        f"{tag}: expected the name of a checkpoint in this folder to go on from, got {name or 'nothing'}; name one of "
+        f"those that are there ({left}), or move the folder away"
+    )
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Delete the results of a run that ended before its first checkpoint, so that a new one does not take them for its own."""
+    for path in _found(folder, _LEFT_BEHIND):
+        path.unlink()
+
+
+def _found(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    for pattern in patterns:
+        yield from sorted(folder.glob(pattern))
 
 
 def refuse_other_settings(folder: Path, settings: ModelSettings) -> None:
@@ -80,26 +134,40 @@ def write_provenance(folder: Path, settings: ModelSettings, facts: Mapping[str, 
 def continue_provenance(folder: Path, facts: Mapping[str, object]) -> None:
     """Add a session that resumes the run to its `provenance.json`.
 
-    Raises UserError when its seed, annotations or folds are not those that the run began with.
+    facts: as for `write_provenance`; what it leaves out, or a run that began earlier has not written down, may be anything.
+    Raises UserError when seed, fold, annotations, images or initial weights are not those that the run began with, or
+    the file cannot be read.
     """
-    began = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    before, now = (_decisive(some) for some in (began, facts))
-    changed = [f"{key}: {before[key]!r} -> {now[key]!r}" for key in before if before[key] != now[key]]
+    began = read_json(folder / PROVENANCE)
+    if not isinstance(began, dict):
+        raise UserError(
+            f"{folder / PROVENANCE}: expected what `sartorius train` writes about a run, got a list or value"
+        )
+    weights = "initial_weights_sha256"  # files may lie elsewhere now
+    names = {"--weights": weights if began.get(weights) and facts.get(weights) else "initial_weights"}
+    before, now = (_decisive(some, _DECISIVE | names) for some in (began, facts))
+    changed = [
+        f"{key}: {before[key]!r} -> {now[key]!r}"
+        for key in before
+        if before[key] != now.get(key, before[key])
+    ]
     if changed:
         raise UserError(
-            f"{folder}: --resume goes on with the data and seed of the run, but these changed: {', '.join(changed)}"
+            f"{folder}: --resume goes on with the data, seed and weights of the run, but these changed: {', '.join(changed)}; "
+            "change them back, or move the folder away"
         )
     sessions = [*began.get("resumed", []), {"command": facts["command"], **_code()}]
     _write_facts(folder, began | {"resumed": sessions})
 
 
-def _decisive(facts: Mapping[str, Any]) -> dict[str, object]:
-    """What decides which pictures come; files may lie elsewhere now."""
-    return {
-        "--seed": facts["seed"],
-        "annotations": sorted(sha256[:12] for sha256 in facts["data_sha256"].values()),
-        "--folds": facts["folds_sha256"],
+def _decisive(facts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, object]:
+    """What decides how the run goes on, as far as it is known; hashes are shortened, files may lie elsewhere now."""
+    known = {name: facts[key] for name, key in names.items() if key in facts}
+    short = {
+        name: value[:12] for name, value in known.items() if str(names[name]).endswith("sha256") and value
     }
+    annotations = {"annotations": sorted(sha256[:12] for sha256 in facts["data_sha256"].values())}
+    return {**known, **short, **annotations}
 
 
 def _write_facts(folder: Path, facts: Mapping[str, object]) -> None:

@@ -40,7 +40,7 @@ def train(
     ),
     resume: bool = typer.Option(False, help="Go on from the run's last checkpoint."),
     runs: Path = typer.Option(Path("runs"), help="Where run folders are made."),
-    seed: int = typer.Option(0, help="Seed of everything random."),
+    seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Seed of everything random."),
     gpus: int = typer.Option(0, min=0, help="GPUs of this machine; 0 trains on the CPU."),
     machines: int = typer.Option(
         1, min=1, help="Number of machines; torchrun tells this and the next two itself."
@@ -81,16 +81,29 @@ def train(
         typer.echo(f"{images} images to train on, {len(run.data.validation)} to validate on -> {run.folder}")
     exported = train_model(run.settings, run.data, run.folder, weights, place, seed, resume)
     if is_first_process(machine_rank):
-        typer.echo(f"weights: {exported}")
+        if run.data.validation and overfit is None:
+            _say_score(run.folder, fold)
+        typer.echo(f"weights  {exported}")
+        if (curves := run.folder / "curves.png").is_file():
+            typer.echo(f"curves   {curves}")
         if overfit is not None:
             _say_whether_memorised(run.folder, images)
 
 
+def _say_score(folder: Path, fold: int | None) -> None:
+    """Print the score of the weights that were exported, the best of all validations."""
+    from sartorius.detectron.validation import best_score
+
+    best = best_score(folder)
+    typer.echo(f"score    {best.score:.3f} competition mAP on fold {fold} at iteration {best.iteration}")
+
+
 def _say_whether_memorised(folder: Path, images: int) -> None:
     """Print the score on the images trained on; exit status 1 if it is too low."""
-    from sartorius.detectron.memorising import MEMORISED_MAP, memorised_score
+    from sartorius.detectron.memorising import MEMORISED_MAP
+    from sartorius.detectron.validation import best_score
 
-    score = memorised_score(folder)
+    score = best_score(folder).score
     if score >= MEMORISED_MAP:
         typer.echo(f"memorised: competition mAP {score:.3f} on the {images} images it was trained on")
         return

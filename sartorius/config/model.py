@@ -33,6 +33,8 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
                 f"anchor_sizes_px needs one size for each of the {self.backbone_stages} pyramid levels, "
                 f"got {len(self.anchor_sizes_px)}"
             )
+        if len(set(self.cell_types)) < len(self.cell_types):
+            raise ValueError(f"cell_types names a type twice: {list(self.cell_types)}")
         if self.scale_jitter[0] > self.scale_jitter[1]:
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")
         if self.patience and not self.evaluation_period:

@@ -57,11 +57,6 @@ def changes_from_base(path: Path, model: type[Settings]) -> dict[str, tuple[Any,
     return {key: change for key, change in changes.items() if key in written}
 
 
-def merged_mapping(path: Path) -> dict[str, Any]:
-    """The mapping of a YAML file with its `base:` parents merged in, unchecked; relative paths stay as written."""
-    return merged([layer.mapping for layer in read_layers(path)])
-
-
 def leaf_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Every leaf in which two mappings differ: its dotted key with both values, None for a leaf that is not there.
 

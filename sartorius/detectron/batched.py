@@ -83,13 +83,24 @@ def _best_of_levels(
     """The proposals that score highest, so many of each level: scores (pictures, K), boxes (pictures, K, 4), levels (K,)."""
     found = []
     for own, logit, delta in zip(anchors, logits, deltas, strict=True):
-        score, place = logit.topk(min(most, logit.shape[1]), dim=1)
-        chosen = delta.gather(1, place[..., None].expand(-1, -1, 4)).flatten(0, 1)
-        box = transform.apply_deltas(chosen, own.tensor[place].flatten(0, 1))
-        found.append((score.float(), box.unflatten(0, place.shape)))
+        score, box = best_of_level(own, logit, delta, transform, most)
+        found.append((score.float(), box))
     scores, boxes = (torch.cat(column, dim=1) for column in zip(*found, strict=True))
     level = torch.cat([torch.full((len(s[0]),), float(n)) for n, (s, _) in enumerate(found)])
     return scores, boxes, level.to(boxes.device)
+
+
+def best_of_level(
+    anchors: Boxes, logits: Tensor, deltas: Tensor, transform: Box2BoxTransform, most: int
+) -> tuple[Tensor, Tensor]:
+    """The proposals of a level that score highest, by falling score: scores (pictures, K), boxes (pictures, K, 4).
+
+    anchors: A boxes. logits, deltas: (pictures, A) and (pictures, A, 4). most: K, unless A is less.
+    """
+    score, place = logits.topk(min(most, logits.shape[1]), dim=1)
+    chosen = deltas.gather(1, place[..., None].expand(-1, -1, 4)).flatten(0, 1)
+    box = transform.apply_deltas(chosen, anchors.tensor[place].flatten(0, 1))
+    return score, box.unflatten(0, place.shape)
 
 
 def _left_by_nms(boxes: Tensor, scores: Tensor, count: int, rules: ProposalRules) -> Tensor:

@@ -7,6 +7,7 @@ from detectron2.engine import HookBase
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sartorius.errors import UserError
 from sartorius.files import atomic_path
 
 VALIDATION = "validation/"
@@ -24,12 +25,17 @@ class LossTable(HookBase):
         self._rows: list[dict[str, float]] = []
 
     def before_train(self) -> None:
-        """Take over the rows of the steps before the first one of now."""
+        """Take over the rows of the steps before the first one of now; UserError if they cannot be read."""
         path = self._folder / "metrics.csv"
         if path.exists():
-            # Python's float keeps every digit, pandas' may not
-            table = pd.read_csv(path, dtype=str).astype(float)
-            kept = table[table["iteration"] <= self.trainer.start_iter]
+            try:
+                # Python's float keeps every digit, pandas' may not
+                table = pd.read_csv(path, dtype=str).astype(float)
+                kept = table[table["iteration"] <= self.trainer.start_iter]
+            except (ValueError, KeyError) as error:
+                raise UserError(
+                    f"{path}: expected the losses of the run's steps: {error}; delete the file to go on without those before"
+                ) from None
             self._rows = [row.dropna().to_dict() for _, row in kept.iterrows()]
 
     def after_step(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 #: Pictures remembered where the network before a head does not change, and detections kept of each.
 PICTURES, OF_EACH = 64, 128
-#: Detections of a step, evenly over the pictures.
+#: Detections of a step, evenly over the remembered pictures.
 _DRAWN = 256
 
 
@@ -37,7 +37,8 @@ class Learnt(NamedTuple):
 class DetectionMemory:
     """The detections of a step's own pictures and of some before.
 
-    pictures: how many are remembered; with fewer than a step has, its own alone.
+    pictures: how many are remembered; with fewer than a step has, its own alone. With some of before, what is drawn depends on
+        how a step is divided: each process remembers its own pictures, each accumulated part those up to its own.
     """
 
     def __init__(self, pictures: int) -> None:
@@ -51,7 +52,12 @@ class DetectionMemory:
             self._pictures.popleft()
 
     def drawn(self) -> list[Learnt]:
-        """Some of each remembered picture, as many as it has, from the oldest to the newest."""
-        count = max(_DRAWN // len(self._pictures), 1)
-        some = (picture.some(count) for picture in self._pictures)
-        return [each._replace(pixels=each.pixels.float()) for each in some]
+        """Some of each remembered picture, as many as it has, from the oldest to the newest.
+
+        Without memory all that was given of the pictures: then a step's loss does not depend on how it is divided.
+        """
+        chosen = list(self._pictures)
+        if self._most:
+            count = max(_DRAWN // len(chosen), 1)
+            chosen = [picture.some(count) for picture in chosen]
+        return [each._replace(pixels=each.pixels.float()) for each in chosen]

@@ -60,8 +60,8 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_bu
         if weights is not None:
             raise UserError(f"{weights}: these weights cannot be read: {reason(error)}") from None
         raise UserError(
-            f"{source} cannot be downloaded ({type(error).__name__}); fetch the file of that name on a "
-            "machine with internet and pass it with --weights FILE"
+            f"{_address(source)} cannot be downloaded ({type(error).__name__}); fetch it on a machine with internet and "
+            "pass the file with --weights FILE"
         ) from None
     _require_backbone(model, source, incompatible)
     if whole_but:
@@ -80,10 +80,15 @@ def _require_reachable(source: str) -> None:
 
     detectron2's own download would by then have drawn a progress bar and written a message of its own.
     """
-    url = source.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)
+    url = _address(source)
     if not (Path(get_cache_dir()) / urlparse(url).path.lstrip("/")).is_file():
         with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE_S):  # noqa: S310  our own https addresses
             pass
+
+
+def _address(source: str) -> str:
+    """Where a browser finds the file that detectron2 or torchvision would download."""
+    return source.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)
 
 
 def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:

@@ -26,6 +26,8 @@ _LARGEST_PAIR = 32767 / 255 - 1
 _WHOLE = 1e-3
 #: Numbers that become bytes at once: few enough to stay in a core's cache.
 _AT_ONCE = 1 << 16
+#: Shapes of pictures for which a layer keeps its weights packed; each takes about a byte of memory for every weight.
+_SHAPES = 8
 
 
 class Scale(NamedTuple):
@@ -64,9 +66,9 @@ class Int8Conv2d(QuickConv2d):
         """
         weight, bias = self.joined() if self.joins_norm() else (self.weight, self.bias)
         self._steps = weight_steps(weight.detach())
-        rounded = (weight.detach() / self._steps[:, None, None, None]).round().to(torch.int8)
+        self._rounded = (weight.detach() / self._steps[:, None, None, None]).round().to(torch.int8)
         self._geometry = list(self.stride), list(self.padding), list(self.dilation), self.groups
-        self._packed = torch.ops.onednn.qconv_prepack(rounded, self._steps, *given, *self._geometry, None)
+        self._packed: dict[torch.Size, Tensor] = {}
         self._zeros = torch.zeros_like(self._steps, dtype=torch.int64)
         self._joined_bias = None if bias is None else bias.detach()
         self._given, self._result, self._relu = given, result, relu
@@ -88,8 +90,25 @@ class Int8Conv2d(QuickConv2d):
 
     def _arguments(self, x: Tensor, *total: Tensor) -> tuple[object, ...]:
         pixels = as_bytes(x, self._given) if x.is_floating_point() else x
-        weights = self._packed, self._steps, self._zeros
+        weights = self._packed_for(pixels.shape), self._steps, self._zeros
         return pixels, *self._given, *weights, *total, self._joined_bias, *self._geometry
+
+    def _packed_for(self, shape: torch.Size) -> Tensor:
+        """The weights in the order that oneDNN wants for pictures of a shape; in another it would reorder them in each call.
+
+        Kept for the last shapes that were new. The dictionary is replaced and never changed, so that threads may share it.
+        """
+        packed = self._packed.get(shape)
+        if packed is None:
+            packed = torch.ops.onednn.qconv_prepack(
+                self._rounded, self._steps, *self._given, *self._geometry, list(shape)
+            )
+            self._packed = dict([*self._packed.items(), (shape, packed)][-_SHAPES:])
+        return packed
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is copied and pickled: all but the packed weights, of which neither is possible."""
+        return self.__dict__ | {"_packed": {}}
 
 
 class Int8Stem(BasicStem):

@@ -23,7 +23,7 @@ def logging_into(folder: Path, rank: int) -> Iterator[None]:
         logging.FileHandler(folder / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
     ]
     if rank == 0:
-        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers.append(_Screen())
     levels = {name: logging.getLogger(name).level for name in (*LOGGERS, QUIET)}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
@@ -41,3 +41,11 @@ def logging_into(folder: Path, rank: int) -> Iterator[None]:
             for name in LOGGERS:
                 logging.getLogger(name).removeHandler(handler)
             handler.close()
+
+
+class _Screen(logging.StreamHandler):
+    """Writes to what `sys.stderr` is at the time: while there is a progress bar, that puts lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)

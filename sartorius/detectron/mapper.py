@@ -136,7 +136,8 @@ def _recoloured(pixels: NDArray[np.uint8], amount: float, rng: np.random.Generat
     """Contrast and brightness changed by up to `amount` of themselves."""
     contrast, brightness = 1 + rng.uniform(-amount, amount, size=2)
     mean = float(pixels.mean())
-    return np.clip((pixels - mean) * contrast + mean * brightness, 0, 255).astype(np.uint8)
+    changed = (pixels - mean) * contrast + mean * brightness
+    return np.rint(np.clip(changed, 0, 255)).astype(np.uint8)
 
 
 def _instances(

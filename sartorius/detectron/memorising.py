@@ -4,12 +4,10 @@ A model that cannot has a fault in its data, anchors, losses or rate, which no l
 Source: the YOLACT entry of the competition, which checked itself on twelve images.
 """
 
-import json
-from pathlib import Path
-
 from sartorius.config import ModelSettings
 from sartorius.detectron.pasting import main_type
 from sartorius.detectron.training_data import TrainingData
+from sartorius.errors import UserError
 
 #: Competition mAP on the images trained on from which they count as memorised; the best systems reach .36 on new ones.
 MEMORISED_MAP = 0.5
@@ -39,11 +37,16 @@ def memorising_data(data: TrainingData, count: int) -> TrainingData:
     """`count` training images, taken from the cell types in turn, to train on and to validate on alike.
 
     Images without cells are left out. Fewer images than `count` are all taken.
+    Raises UserError when no image has cells.
     """
     of_type: dict[int, list[str]] = {}
     for image in data.training:
         if len(image.crops):
             of_type.setdefault(main_type(image), []).append(image.image_id)
+    if not of_type:
+        raise UserError(
+            f"--overfit {count}: none of the {len(data.training)} images has cells to learn by heart"
+        )
     ranked = sorted(
         (rank, kind, name) for kind, names in of_type.items() for rank, name in enumerate(sorted(names))
     )
@@ -51,8 +54,3 @@ def memorising_data(data: TrainingData, count: int) -> TrainingData:
     images = [image for image in data.training if image.image_id in chosen]
     truth = {name: data.training_truth[name] for name in sorted(chosen)}
     return TrainingData(images, images, truth, data.training_truth)
-
-
-def memorised_score(folder: Path) -> float:
-    """The best competition mAP that a run reached on the images it was to learn by heart."""
-    return float(json.loads((folder / "best.json").read_text(encoding="utf-8"))["mAP"])

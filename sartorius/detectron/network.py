@@ -38,7 +38,8 @@ class CellRCNN(GeneralizedRCNN):
         if self.training and "seed" in batched_inputs[0]:
             seeds = [int(picture["seed"]) for picture in batched_inputs]
             self.proposal_generator.seeds.expect(seeds)
-            self.roi_heads.seeds.expect(seed + 1 for seed in seeds)
+            # once for proposals, once for detections
+            self.roi_heads.seeds.expect([seed + 1 for seed in seeds] * 2)
         return super().forward(batched_inputs)
 
     def remember(self, batched_inputs: list[dict[str, object]]) -> None:

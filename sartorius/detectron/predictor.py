@@ -230,9 +230,14 @@ def load_members(ensemble: Path, settings: EnsembleSettings, device: str) -> dic
 
 def require_device(device: str) -> None:
     """Raises UserError unless torch can compute on the device."""
+    if reason := why_unusable(device):
+        raise UserError(f"--device {device}: torch cannot use it here: {reason}")
+
+
+def why_unusable(device: str) -> str | None:
+    """Why torch cannot compute on the device, in its own words; None if it can."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"--device {device}: torch cannot use it here: {str(error).splitlines()[0]}"
-        ) from None
+        return str(error).splitlines()[0]
+    return None

@@ -27,7 +27,8 @@ class Machines:
 
     gpus: GPUs of this machine, 0 trains on the CPU. count, rank, url: number of machines, this one's number, and the
     address (`tcp://host:port`, or "auto" on one machine) where they meet. Under torchrun only `gpus` counts.
-    Raises UserError for several machines without a GPU or an address; torchrun does without both.
+    Raises UserError for several machines without a GPU or an address, and for one that has a number or an address;
+    torchrun does without both.
     """
 
     gpus: int = 0
@@ -41,6 +42,11 @@ class Machines:
                 f"{self.count} machines need --gpus N, --dist-url tcp://HOST:PORT and --machine-rank below "
                 f"{self.count}, got --gpus {self.gpus}, --dist-url {self.url}, --machine-rank {self.rank}; CPUs of "
                 "several machines train under torchrun"
+            )
+        if self.count == 1 and not under_torchrun() and (self.rank, self.url) != (0, "auto"):
+            raise UserError(
+                f"one machine needs neither --machine-rank nor --dist-url, got --machine-rank {self.rank}, --dist-url "
+                f"{self.url}; leave them out, or give --machines N"
             )
 
     @property

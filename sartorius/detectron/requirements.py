@@ -10,7 +10,7 @@ from sartorius.detectron.graphs import require_recordable
 from sartorius.detectron.initial_weights import require_weights_file
 from sartorius.detectron.int8 import byte_layers
 from sartorius.detectron.precision import require_bfloat16
-from sartorius.detectron.predictor import require_device
+from sartorius.detectron.predictor import why_unusable
 from sartorius.detectron.processes import Machines
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stream import Division
@@ -34,7 +34,10 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
         require_weights_file(Path(initial_weights))
     require_recordable(settings, machines)
     device = "cuda" if machines.gpus else "cpu"
-    require_device(device)
+    if reason := why_unusable(device):
+        raise UserError(
+            f"--gpus {machines.gpus}: torch finds no GPU here ({reason}); leave --gpus away to train on the CPU"
+        )
     if settings.precision == "bfloat16":
         require_bfloat16(torch.device(device))
     if settings.cpu_convolutions == "int8":

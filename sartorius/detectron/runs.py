@@ -2,20 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from sartorius.config import ModelSettings
 from sartorius.data.competition import truth_csv
-from sartorius.data.leakage import Picture, pixel_hash, read_trained_on, refuse_leaks, write_trained_on
+from sartorius.data.leakage import pixel_hash, read_trained_on, refuse_leaks, write_trained_on
+from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.memorising import memorising_data, memorising_settings
 from sartorius.detectron.processes import Machines, is_first_process
 from sartorius.detectron.requirements import RANDOM, require_possible
-from sartorius.detectron.training_data import TrainingData, pixels_by_id, read_training_data
+from sartorius.detectron.training_data import TrainingData, read_training_data
 from sartorius.experiment import (
     continue_provenance,
     file_sha256,
+    last_checkpoint,
     open_run,
+    remove_left_behind,
     run_folder,
     write_provenance,
 )
@@ -60,59 +66,97 @@ class PreparedRun(NamedTuple):
 def prepare_run(request: RunRequest) -> PreparedRun:
     """The run that was asked for, its folder marked as its own by the first process.
 
-    Raises UserError for settings, weights or a device that cannot work, a folder that holds another run, data or a seed
-    other than those of the run to resume, data that cannot be read, or validation images that are also trained on, now
-    or in the weights that are started from.
+    Raises UserError for settings, weights or a device that cannot work, a folder that holds another run, data, weights or
+    a seed other than those of the run to resume, data that cannot be read, or validation images that are also trained on,
+    now or in the weights that are started from.
     """
     folder, settings = run_folder(request.runs_dir, request.config, request.fold), request.settings
     if request.memorise is not None:
         folder, settings = folder.with_name(f"overfit{request.memorise}"), memorising_settings(settings)
-    require_possible(settings, None if request.resume else request.weights, request.machines)
-    if is_first_process(request.machines.rank):
+    writes = is_first_process(request.machines.rank)
+    if writes:
         open_run(folder, settings, request.resume)
-        if request.resume:
-            continue_provenance(folder, _facts(request))
+    goes_on = request.resume and last_checkpoint(folder) is not None
+    require_possible(settings, None if goes_on else request.weights, request.machines)
     data = read_training_data(
         request.data_dirs, settings.cell_types, request.folds_csv, request.fold, request.labels
     )
     if request.memorise is not None:
         data = memorising_data(data, request.memorise)
-    _keep_leaks_out(request, folder, data)
-    if is_first_process(request.machines.rank) and not request.resume:
-        write_provenance(folder, settings, _facts(request))
+    training, validation = _hashed(data.training), _hashed(data.validation)
+    facts = _facts(request, goes_on) | {
+        "training_sha256": _content_sha256(data.training, training),
+        "validation_sha256": _content_sha256(data.validation, validation),
+    }
+    if writes and request.resume:
+        continue_provenance(folder, facts)
+    seen = _seen_before(request, folder if goes_on else _initial_file(request), validation)
+    if writes:
+        if not goes_on:
+            remove_left_behind(folder)
+        write_trained_on(folder, _together(seen, dict(training)))
+        if not request.resume:
+            write_provenance(folder, settings, facts)
     return PreparedRun(folder, settings, data)
 
 
-def _keep_leaks_out(request: RunRequest, folder: Path, data: TrainingData) -> None:
-    """Refuse validation images that the initial weights have seen; write down what these will have seen.
+def _hashed(images: Sequence[TrainingImage]) -> list[tuple[str, str]]:
+    """Id and `pixel_hash` of each image."""
+    return [(image.image_id, pixel_hash(image.pixels)) for image in images]
 
+
+def _content_sha256(images: Sequence[TrainingImage], hashed: Sequence[tuple[str, str]]) -> str:
+    """The same text for the same images, with the same cells of the same classes, in the same order."""
+    digest = sha256()
+    for image, names in zip(images, hashed, strict=True):
+        digest.update(repr((names, image.classes.tolist())).encode())
+        for row, col, pixels in image.crops:
+            digest.update(repr((row, col, pixels.shape)).encode() + np.packbits(pixels).tobytes())
+    return digest.hexdigest()
+
+
+def _seen_before(
+    request: RunRequest, before: Path | None, validation: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """What the weights that are gone on from have seen; UserError if images to validate on are among it.
+
+    before: the run's folder or a weights file, None for weights that have seen none.
     Images learned by heart are validated on as well, and nobody takes that for a score.
     """
-    start = None if request.weights in (None, RANDOM) else Path(str(request.weights))
-    before = folder if request.resume else start
     seen = {} if before is None else read_trained_on(before)
     if request.memorise is None:
-        refuse_leaks(pixels_by_id(data.validation), seen, f"{before}, trained before")
-    if is_first_process(request.machines.rank):
-        write_trained_on(folder, _together(seen, pixels_by_id(data.training)))
+        refuse_leaks(dict(validation), seen, f"{before}, trained before")
+    return seen
 
 
-def _together(seen: Mapping[str, str], now: Mapping[str, Picture]) -> dict[str, Picture]:
+def _initial_file(request: RunRequest) -> Path | None:
+    return None if request.weights in (None, RANDOM) else Path(str(request.weights))
+
+
+def _together(seen: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """All images by id; one seen earlier whose id another image has now is kept under a longer id."""
-    other = {name for name in seen.keys() & now.keys() if seen[name] != pixel_hash(now[name])}
+    other = {name for name in seen.keys() & now.keys() if seen[name] != now[name]}
     earlier = {f"{name} (earlier)" if name in other else name: pixels for name, pixels in seen.items()}
     return {**earlier, **now}
 
 
-def _facts(request: RunRequest) -> dict[str, object]:
-    """What a run depends on besides its settings."""
+def _facts(request: RunRequest, goes_on: bool) -> dict[str, object]:
+    """What a run depends on besides its settings and images.
+
+    goes_on: whether it starts from a checkpoint; then its initial weights need not be told again.
+    """
     first, *more = request.data_dirs
     annotations = [request.labels or truth_csv(first), *map(truth_csv, more)]
+    file = _initial_file(request)
+    weights = {
+        "initial_weights": request.weights or "model zoo",
+        "initial_weights_sha256": file_sha256(file) if file and file.is_file() else None,
+    }
     return {
         "command": request.command,
         "seed": request.seed,
         "fold": request.fold,
-        "initial_weights": request.weights or "model zoo",
+        **({} if goes_on and request.weights is None else weights),
         "data_sha256": {str(path): file_sha256(path) for path in annotations if path.is_file()},
         "folds_sha256": file_sha256(request.folds_csv) if request.folds_csv else None,
     }

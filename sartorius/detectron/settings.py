@@ -36,24 +36,45 @@ IMAGENET_MEAN_STD: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 #: Mean and standard deviation of the competition's grey images.
 DATASET_MEAN, DATASET_STD = 127.0, 15.0
-#: Keys of detectron2 that nothing here reads, or that are overwritten, and what to use in their place.
+#: Keys of a detectron2 configuration that nothing here reads or that a key of ours has, and what to use in their place.
 NOT_READ: Mapping[str, str] = {
     "CUDNN_BENCHMARK": "",
     "DATALOADER.": "sampling, data_workers",
     "DATASETS.": "--data, --folds",
     "GLOBAL.": "",
     "INPUT.": "input_scale, scale_jitter, crop_px, flips, turns",
+    "MODEL.ANCHOR_GENERATOR.ANGLES": "",
     "MODEL.DEVICE": "--gpus, --device",
+    "MODEL.KEYPOINT_ON": "",
+    "MODEL.LOAD_PROPOSALS": "",
+    "MODEL.MASK_ON": "",
+    "MODEL.PANOPTIC_FPN.": "",
+    "MODEL.RESNETS.STEM_STRIDE": "first_stride",
+    "MODEL.RETINANET.": "",
+    "MODEL.ROI_HEADS.BOX_REFINEMENT_HEAD": "box_refinement_head",
+    "MODEL.ROI_HEADS.BOX_VOTING_SIGMA": "box_voting_sigma",
+    "MODEL.ROI_HEADS.CLASS_WEIGHTS": "class_weights",
+    "MODEL.ROI_HEADS.MASK_IOU_HEAD": "mask_iou_head",
+    "MODEL.ROI_HEADS.MIN_SCORES": "min_score",
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "min_score",
+    "MODEL.ROI_HEADS.TRAIN_ONLY": "train_only",
+    "MODEL.ROI_KEYPOINT_HEAD.": "",
+    "MODEL.ROI_MASK_HEAD.LOSS": "mask_loss",
+    "MODEL.SEM_SEG_HEAD.": "",
     "MODEL.WEIGHTS": "--weights",
     "OUTPUT_DIR": "--runs",
     "SEED": "--seed",
     "SOLVER.AMP.": "precision",
     "SOLVER.IMS_PER_BATCH": "batch_size",
+    "SOLVER.LARGEST_GRADIENT_NORM": "clip_gradient_norm",
+    "SOLVER.MAX_ITER": "iterations",
     "SOLVER.REFERENCE_WORLD_SIZE": "batch_size",
     "TEST.": "detections_per_image, evaluation_period, the views of an ensemble",
     "VERSION": "",
     "VIS_PERIOD": "",
 }
+#: The same where there is one box head.
+NOT_READ_WITHOUT_CASCADE: Mapping[str, str] = {"MODEL.ROI_BOX_CASCADE_HEAD.": "cascade: true"}
 #: Factor on a box loss that is one minus an IoU; source: mmdetection's GIoU configurations.
 IOU_LOSS_WEIGHT = 10.0
 
@@ -62,8 +83,8 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     """The detectron2 configuration of a model: architecture, solver and inference; frozen.
 
     device: "cpu", "cuda" or "cuda:1".
-    Raises UserError when `settings.detectron` has a key that detectron2 does not know, or that nothing reads here or
-    beside `clip_gradient_norm`.
+    Raises UserError when `settings.detectron` has a key that detectron2 does not know, or that nothing reads here, in
+    such a network, or beside `clip_gradient_norm`.
     """
     cfg = get_cfg()
     add_backbone_keys(cfg)
@@ -75,8 +96,9 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     _set_solver(cfg, settings)
     _set_inference(cfg, settings)
     cfg.MODEL.DEVICE = device
+    not_read = {**NOT_READ, **({} if settings.cascade else NOT_READ_WITHOUT_CASCADE)}
     for key, value in settings.detectron.items():
-        _set_key(cfg, key, value)
+        _set_key(cfg, key, value, not_read)
     cfg.freeze()
     return cfg
 
@@ -185,11 +207,11 @@ def _set_inference(cfg: CfgNode, settings: ModelSettings) -> None:
     cfg.TEST.DETECTIONS_PER_IMAGE = settings.detections_per_image
 
 
-def _set_key(cfg: CfgNode, key: str, value: Any) -> None:
+def _set_key(cfg: CfgNode, key: str, value: Any, not_read: Mapping[str, str]) -> None:
     known = _dotted_keys(cfg)
     if key not in known:
         raise UserError(f"detectron: detectron2 has no setting {key!r}{did_you_mean(key, known)}")
-    for unread, instead in NOT_READ.items():
+    for unread, instead in not_read.items():
         if key == unread or (unread.endswith(".") and key.startswith(unread)):
             hint = f"; use {instead}" if instead else ""
             raise UserError(f"detectron: {key} has no effect here{hint}")

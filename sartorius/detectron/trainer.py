@@ -21,6 +21,7 @@ from sartorius.config import ModelSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of, last_checkpoints
 from sartorius.detectron.calibration import ranges_of, ranges_on
+from sartorius.detectron.checkpoints import LastCheckpoints
 from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
@@ -39,6 +40,7 @@ from sartorius.detectron.training_data import TrainingData, type_repeats
 from sartorius.detectron.validation import Judge
 from sartorius.detectron.weights import BEST, LAST_AVERAGE, CellCheckpointer, export
 from sartorius.errors import UserError
+from sartorius.experiment import last_checkpoint
 
 
 def train(
@@ -53,19 +55,20 @@ def train(
     """Train one model in its run folder and return the exported weights, `model.safetensors`.
 
     initial_weights: a file, "random" for none, or None for the backbone's ImageNet weights from the model zoo.
-    resume: go on from the folder's last checkpoint instead of starting anew.
+    resume: go on from the folder's last checkpoint, if there is one, instead of starting anew.
     The folder gets checkpoints, `metrics.json`, `metrics.csv`, `curves.png`, TensorBoard events, `log.txt`, the best
     checkpoint by validation metric and its export; without validation images the mean of the last checkpoints
     (`swa_checkpoints`) or the last one.
     Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
+    resume = resume and last_checkpoint(folder) is not None
     require_possible(settings, None if resume else initial_weights, machines)
     if settings.train_only and not resume and initial_weights in (None, RANDOM):
         raise UserError(
             f"train_only: [{', '.join(settings.train_only)}] changes a trained network; pass its weights with --weights FILE"
         )
     if not data.training:
-        raise UserError("no training images are left: every image is in the validation fold")
+        raise UserError("no training images are left")
     if settings.patience and not data.validation:
         raise UserError(
             "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
@@ -117,7 +120,8 @@ class CellTrainer(DefaultTrainer):
         self._division = Division(
             settings.batch_size, settings.accumulation, comm.get_world_size(), comm.get_rank()
         )
-        self._judge = Judge(settings, data, Path(cfg.OUTPUT_DIR))
+        self._progress = progress_writer(self.max_iter)
+        self._judge = Judge(settings, data, Path(cfg.OUTPUT_DIR), self._progress.validated)
         model = build_model(cfg)
         if cfg.MODEL.DEVICE != "cpu":
             model.to(memory_format=torch.channels_last)  # as `CellRCNN` lays out its pictures there
@@ -128,7 +132,7 @@ class CellTrainer(DefaultTrainer):
 
     def start(self, initial_weights: Path | str | None, resume: bool) -> None:
         """Load the last checkpoint, or the weights to start from."""
-        if resume and self.checkpointer.has_checkpoint():
+        if resume:
             self.resume_or_load(resume=True)
         elif initial_weights != RANDOM:
             source = load_initial(
@@ -150,12 +154,15 @@ class CellTrainer(DefaultTrainer):
     def train(self) -> None:
         """Take the steps that are left, fewer when the score no longer rises; then the mean of the last weights.
 
+        A run that goes on after it was stopped so has none left.
         Raises UserError when the loss is no longer a number.
         """
+        had_stopped = self.start_iter > 0 and self._judge.is_exhausted("this run had stopped early")
         try:
             with self._backbone_replayed():
-                self._trainer.feed(self._pictures())
-                self._take_steps()
+                if not had_stopped:
+                    self._trainer.feed(self._pictures())
+                    self._take_steps()
         except FloatingPointError as error:
             raise UserError(
                 f"{str(error).splitlines()[0]} Start again with a lower base_lr ({self._settings.base_lr}) or set "
@@ -231,18 +238,14 @@ class CellTrainer(DefaultTrainer):
             built.append(LossTable(folder, period))
             # after the evaluation and its row: a run that goes on from a checkpoint has both behind it
             keep = max(3, self._settings.swa_checkpoints)
-            built.append(hooks.PeriodicCheckpointer(self.checkpointer, period, max_to_keep=keep))
+            built.append(LastCheckpoints(self.checkpointer, period, max_to_keep=keep))
             built.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return built
 
     def build_writers(self) -> list[EventWriter]:
         """Progress on the screen, `metrics.json`, TensorBoard."""
         folder = self.cfg.OUTPUT_DIR
-        return [
-            progress_writer(self.max_iter),
-            JSONWriter(f"{folder}/metrics.json"),
-            TensorboardXWriter(folder),
-        ]
+        return [self._progress, JSONWriter(f"{folder}/metrics.json"), TensorboardXWriter(folder)]
 
     def _validate(self) -> dict[str, float]:
         """The competition metric on the validation images; keeps the best checkpoint, and stops when told to."""
@@ -251,12 +254,7 @@ class CellTrainer(DefaultTrainer):
             with self._average.in_place() if self._average else nullcontext():
                 results = self._judge.scores(self._bare_model)
             self._keep_if_best(results, self.checkpointer)
-            self._stopped = self._judge.exhausted
-        self._stopped = comm.all_gather(self._stopped)[0]
-        if self._stopped:
-            logging.getLogger("sartorius").info(
-                "stopping early: no better score in the last %d evaluations", self._settings.patience
-            )
+        self._stopped = self._judge.is_exhausted("stopping early")
         return results
 
     def _keep_if_best(self, results: dict[str, float], checkpointer: CellCheckpointer) -> None:

@@ -1,5 +1,6 @@
 """Training images decoded once and kept in memory."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,8 @@ def read_training_data(
     folds, fold: a folds file and the fold that is validated on; None trains on everything.
     labels: annotations to train on in place of the first folder's train.csv, in any format that is known: a repaired
         train.csv, COCO or LIVECell JSON. Images that it leaves out are not trained on; validation keeps train.csv.
-    Raises UserError when the fold has no image, a well's images lie in two folds, or an image to validate on is
-    trained on too, under its own or another id.
+    Raises UserError when the fold has no image, a well's images lie in two folds, no image is left to train on, or an
+    image to validate on is trained on too, under its own or another id.
     """
     held_out = set() if folds is None or fold is None else _ids_of_fold(folds, fold, data_dirs[0])
     images, truth = read_training_images(data_dirs[0], cell_types, labels=None if held_out else labels)
@@ -65,6 +66,11 @@ def read_training_data(
         more, _ = read_training_images(folder, cell_types)
         refuse_leaks(pixels_by_id(validation), pixels_by_id(more), str(folder))
         training += more
+    if not training:
+        why = f"all of its {len(images)} images are in fold {fold}" if images else "it has none"
+        raise UserError(
+            f"{labels or truth_csv(data_dirs[0])}: expected annotated images to train on, but {why}"
+        )
     return TrainingData(
         training=training,
         validation=validation,
@@ -132,9 +138,10 @@ def _training_image(path: Path, cells: Cells, cell_types: Sequence[str]) -> Trai
 def type_repeats(images: Sequence[TrainingImage]) -> NDArray[np.float32]:
     """How often each image is drawn, so that every cell type is drawn equally often and the commonest type once.
 
-    An image's type is that of most of its cells; images without cells count as a type of their own.
+    An image's type is that of most of its cells; images without cells have none and are drawn once.
     Returns (images,) float32 of at least 1.
     """
-    types = np.array([main_type(image) for image in images])
-    counts = {kind: int((types == kind).sum()) for kind in set(types.tolist())}
-    return np.array([max(counts.values()) / counts[kind] for kind in types.tolist()], dtype=np.float32)
+    types = [main_type(image) if len(image.classes) else None for image in images]
+    counts = Counter(kind for kind in types if kind is not None)
+    most = max(counts.values(), default=1)
+    return np.array([1 if kind is None else most / counts[kind] for kind in types], dtype=np.float32)

@@ -29,12 +29,14 @@ def warped(
 ) -> tuple[NDArray[np.uint8], list[Crop], list[int]]:
     """The picture and its cells deformed by a displacement field, and the numbers of the cells that are left.
 
-    pixels: (H, W) uint8. field: (H, W, 2). Cells that no pixel is left of are gone.
+    pixels: (H, W) uint8. field: (H, W, 2); what it takes from outside of the picture comes from the nearest pixel of its
+        edge, in the picture and in its cells alike. Cells that no pixel is left of are gone.
     """
     height, width = pixels.shape
     cols, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    from_xy = field + np.stack([cols, rows], axis=2)
-    picture = cv2.remap(pixels, from_xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    last_xy = np.array([width - 1, height - 1], dtype=np.float32)
+    from_xy = np.clip(field + np.stack([cols, rows], axis=2), 0, last_xy)
+    picture = cv2.remap(pixels, from_xy, None, cv2.INTER_LINEAR)
     reach = int(np.ceil(np.abs(field).max())) + 1
     moved, kept = [], []
     for number, crop in enumerate(crops):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
@@ -16,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sartorius.data.leakage import TRAINED_ON
+from sartorius.data.leakage import TRAINED_ON, read_trained_on
 from sartorius.detectron.int8 import Ranges
 from sartorius.detectron.stored_bytes import HOW, from_bytes, to_bytes
 from sartorius.errors import UserError
@@ -119,9 +120,10 @@ def read_weights(path: Path | str) -> dict[str, Any]:
     """What a weights file holds, with the averaged weights (`average_decay`) as its `model` where the run kept them.
 
     path: a file, or an address of detectron2's model zoo.
-    Raises UserError if it cannot be read, or a weight is infinite or no number.
+    Raises UserError if it cannot be read, holds anything else, or a weight is infinite or no number.
     """
     loaded = CellCheckpointer(nn.Module(), save_to_disk=False)._load_file(str(path))
+    _require_tensors(path, loaded["model"])
     weights = loaded["model"] | loaded.get("average", {}).get("parameters", {})
     broken = [name for name, values in weights.items() if not torch.as_tensor(values).isfinite().all()]
     if broken:
@@ -131,6 +133,18 @@ def read_weights(path: Path | str) -> dict[str, Any]:
             "into the number format that they were stored in; export them again"
         )
     return loaded | {"model": weights}
+
+
+def _require_tensors(path: Path | str, found: object) -> None:
+    other = [] if isinstance(found, Mapping) else [f"a {type(found).__name__}"]
+    if isinstance(found, Mapping):
+        for name, values in found.items():
+            if not isinstance(values, Tensor | np.ndarray):
+                other.append(f"a {type(values).__name__} named {name}")
+    if other:
+        raise UserError(
+            f"{path}: expected a network's tensors by name, alone or under `model`, got {other[0]}"
+        )
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
@@ -159,16 +173,21 @@ def load_trained(model: nn.Module, path: Path) -> None:
 
 def read_ranges(weights: Path) -> Ranges:
     """The ranges of a network's layers that lie in a weights file; raises UserError if it has none."""
-    metadata = {}
-    if weights.suffix == ".safetensors":
-        with safe_open(weights, "pt") as opened:
-            metadata = opened.metadata() or {}
-    if RANGES not in metadata:
+    stored = _stored_ranges(weights)
+    if stored is None:
         raise UserError(
             f"{weights}: `cpu_convolutions: int8` needs weights that were exported with --calibrate; export them so, or "
             "set `cpu_convolutions: float32`"
         )
-    return {name: (low, high) for name, (low, high) in json.loads(metadata[RANGES]).items()}
+    return {name: (low, high) for name, (low, high) in json.loads(stored).items()}
+
+
+def _stored_ranges(weights: Path) -> str | None:
+    """The ranges of a network's layers as a weights file has them; None if it has none."""
+    if weights.suffix != ".safetensors":
+        return None
+    with safe_open(weights, "pt") as opened:
+        return (opened.metadata() or {}).get(RANGES)
 
 
 def export(
@@ -180,18 +199,22 @@ def export(
 
     checkpoint: a run's .pth file, or its folder, of which the best checkpoint is taken.
     dtype: "float16" (half the size, for shipping), "float32", or "int8" (a quarter; small tensors stay float32).
-    calibrate: finds the layers' ranges for `cpu_convolutions: int8`, given the checkpoint's file.
-    Raises UserError when there is no checkpoint, `dtype` is unknown, or `out` is the checkpoint or no .safetensors file.
+    calibrate: finds the layers' ranges for `cpu_convolutions: int8`, given the checkpoint's file; without it, those that
+        an exported file has stay.
+    Raises UserError when there is no checkpoint, `dtype` is unknown, `out` is the checkpoint or no .safetensors file, or
+    the list in its folder is that of other weights.
     """
     if dtype not in _STORED:
         raise UserError(f"--dtype expects one of {', '.join(_STORED)}, got {dtype!r}")
     require_suffix(out, (".safetensors",), "weights file")
     path = _checkpoint_in(checkpoint)
     refuse_input(out, [path])
+    _refuse_list_of_others(path, out)
     tensors = _STORED[dtype](read_weights(path)["model"])
     metadata = dict(HOW) if dtype == "int8" else {}
-    if calibrate is not None:
-        metadata[RANGES] = json.dumps(calibrate(path), sort_keys=True)
+    ranges = json.dumps(calibrate(path), sort_keys=True) if calibrate else _stored_ranges(path)
+    if ranges is not None:
+        metadata[RANGES] = ranges
     with atomic_path(out) as temporary:
         save_file(tensors, temporary, metadata)
     seen, beside = path.parent / TRAINED_ON, out.parent / TRAINED_ON
@@ -199,6 +222,20 @@ def export(
         with atomic_path(beside) as temporary:
             temporary.write_bytes(seen.read_bytes())
 
+
+def _refuse_list_of_others(checkpoint: Path, out: Path) -> None:
+    """Raise UserError if the images trained on that are listed beside `out` are those of other weights there."""
+    listed, seen = read_trained_on(out), read_trained_on(checkpoint)
+    others = [path for path in out.parent.glob("*") if path.suffix in _WEIGHTS and path.name != out.name]
+    if listed and listed != seen and (others or not seen):
+        raise UserError(
+            f"{out.parent / TRAINED_ON}: lists the images that other weights in this folder were trained on, not those of "
+            f"{checkpoint}; choose another folder for {out.name}"
+        )
+
+
+#: Endings of files with weights.
+_WEIGHTS = (".safetensors", ".pth", ".pkl")
 
 #: Which checkpoint of a run is exported: the first of these that is there.
 _EXPORTED = (f"{BEST}.pth", f"{LAST_AVERAGE}.pth", "model_final.pth")

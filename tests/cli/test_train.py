@@ -26,7 +26,10 @@ def test_train_then_export_leaves_weights_and_provenance(
     arguments = ("train", config, "--data", data, "--weights", "random", "--runs", runs, "--seed", 4)
     assert run(monkeypatch, *arguments) == 0
     folder = runs / "tiny" / "all"
-    assert str(folder / "model.safetensors") in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"weights  {folder / 'model.safetensors'}",
+        f"curves   {folder / 'curves.png'}",
+    ]
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["seed"] == 4
     assert provenance["initial_weights"] == "random"
@@ -50,6 +53,10 @@ def test_train_then_export_leaves_weights_and_provenance(
         (["--resume"], "no run to resume"),
         (["--weights", "gone.pkl"], "gone.pkl: no such weights file"),
         (["--weights", "random", "--set", "freeze_stages=2"], "freeze_stages: 0"),
+        (["--machine-rank", "1"], "one machine needs neither --machine-rank nor --dist-url"),
+        (["--seed", "-1"], "--seed"),
+        (["--seed", str(2**40)], "--seed"),
+        (["--set", "cell_types=[cort, cort]"], "cell_types names a type twice"),
     ],
 )
 def test_a_mistake_gets_one_message_before_images_are_read(
@@ -78,6 +85,28 @@ def test_a_folder_that_is_no_data_set_is_named(
     assert run(monkeypatch, "train", config, "--data", tmp_path, "--runs", tmp_path / "runs") == 2
     assert "train.csv" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_ends_with_the_score_of_its_own_weights_whatever_a_killed_run_left(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sartorius.detectron.validation import Judge
+
+    data, folds = write_tiny_data(tmp_path / "data"), tmp_path / "folds.csv"
+    folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
+    folder = tmp_path / "runs" / "tiny" / "fold0"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(config.read_text())
+    (folder / "best.json").write_text('{"mAP": 0.9, "iteration": 400, "evaluations_since": 0}')
+    (folder / "model_best.pth").write_bytes(b"of other settings")
+    monkeypatch.setattr(Judge, "scores", lambda self, model: {"validation/mAP": 0.629})
+    arguments = ("--folds", folds, "--fold", 0, "--weights", "random", "--runs", tmp_path / "runs")
+    assert run(monkeypatch, "train", config, "--data", data, *arguments) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "score    0.629 competition mAP on fold 0 at iteration 2",
+        f"weights  {folder / 'model.safetensors'}",
+        f"curves   {folder / 'curves.png'}",
+    ]
 
 
 def test_weights_that_have_seen_an_image_are_not_validated_on_it(

@@ -22,3 +22,8 @@ def test_a_least_score_must_be_given_for_the_model_s_own_types(least: dict[str, 
 def test_a_least_score_may_be_one_for_all_or_one_for_each_type() -> None:
     assert ModelSettings(min_score=0.3).min_score == 0.3
     assert ModelSettings(min_score={"astro": 0.3, "default": 0.1}).min_score == {"astro": 0.3, "default": 0.1}
+
+
+def test_a_cell_type_is_named_once() -> None:
+    with pytest.raises(ValueError, match=r"cell_types names a type twice: \['astro', 'cort', 'astro'\]"):
+        ModelSettings(cell_types=("astro", "cort", "astro"))

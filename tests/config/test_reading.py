@@ -12,9 +12,9 @@ from sartorius.config.reading import (
     RelativePath,
     changes_from_base,
     leaf_differences,
-    merged_mapping,
     read_settings,
 )
+from sartorius.config.yaml_files import merged, read_layers
 from sartorius.errors import UserError
 
 
@@ -76,7 +76,11 @@ def test_mappings_merge_with_the_base_and_lists_replace(tmp_path):
     settings = read_settings(path, Work)
     assert settings.threshold == {"astro": 0.1, "cort": 0.3}
     assert (settings.sizes, settings.steps) == ((9,), 5)
-    assert merged_mapping(path) == {"threshold": {"astro": 0.1, "cort": 0.3}, "sizes": [9], "steps": 5}
+    assert merged([layer.mapping for layer in read_layers(path)]) == {
+        "threshold": {"astro": 0.1, "cort": 0.3},
+        "sizes": [9],
+        "steps": 5,
+    }
 
 
 def test_another_strategy_inherits_no_option_of_the_base_s(tmp_path):

@@ -8,7 +8,7 @@ from detectron2.utils.events import EventStorage
 from tiny_detections import built, detections, picture
 from tiny_models import TINY, write_tiny_data
 
-from sartorius.detectron import box_refinement, detection_memory
+from sartorius.detectron import box_refinement, detection_memory, sampling
 from sartorius.detectron.detection_memory import DetectionMemory, Learnt
 from sartorius.detectron.processes import Machines
 from sartorius.detectron.trainer import train
@@ -74,6 +74,20 @@ def test_a_network_remembers_only_where_it_does_not_change(alone: bool, pictures
         model([picture(0)])
         model([picture(1)])
     assert len(model.roi_heads.memory.drawn()) == pictures
+
+
+def test_a_head_trained_with_all_others_learns_the_same_however_a_step_is_divided(monkeypatch) -> None:
+    """Each picture counts as much and is drawn from by its own seed, alone or with others."""
+    monkeypatch.setattr(box_refinement, "_MEANT_FROM", 0.0)  # an untrained network finds no cell by half
+    monkeypatch.setattr(detection_memory, "_DRAWN", 4)
+    monkeypatch.setattr(sampling, "OF_EACH", 3)
+    model = built(TINY.model_copy(update={"box_refinement_head": True})).train()
+    pictures = [picture(0), picture(1)]
+    with EventStorage():
+        together = model(pictures)["loss_box_refinement"]
+        alone = [model([each])["loss_box_refinement"] for each in reversed(pictures)]
+    assert min(alone) > 0
+    torch.testing.assert_close(together, sum(alone) / 2, rtol=1e-3, atol=0)
 
 
 def test_a_resumed_run_remembers_what_was_seen_before_it_was_stopped(monkeypatch, tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_colour_jitter_is_off_unless_asked_for() -> None:
     assert (jittered != image.pixels).any()
 
 
+def test_colour_jitter_leaves_the_mean_grey_level_where_it_is() -> None:
+    noise = np.random.default_rng(0).integers(90, 140, (40, 60), dtype=np.uint8)
+    image = TrainingImage("n", noise, (), np.zeros(0, dtype=np.int64))
+    mapper = TrainingMapper(ModelSettings(**PLAIN, colour_jitter=0.001))
+    means = [float(mapper(image, seed)["image"].double().mean()) for seed in range(40)]
+    assert np.mean(means) == pytest.approx(noise.mean(), abs=0.1)
+
+
 def test_whole_images_are_seen_at_every_scale_between_the_two_of_the_settings() -> None:
     settings = ModelSettings(input_scale=2.0, scale_jitter=(0.75, 1.5), flips=False)
     mapper = TrainingMapper(settings)

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from tiny_models import TINY, write_tiny_data
 
 from sartorius.cli import main
 from sartorius.detectron.memorising import memorising_data, memorising_settings
-from sartorius.detectron.training_data import read_training_data
+from sartorius.detectron.training_data import TrainingData, read_training_data
+from sartorius.errors import UserError
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -23,6 +25,13 @@ def test_the_images_to_learn_by_heart_are_of_all_types_and_validated_on(tmp_path
     assert [image.image_id for image in chosen.training] == ["image0", "image1", "image2", "image3"]
     assert chosen.validation == chosen.training
     assert sorted(chosen.validation_truth) == ["image0", "image1", "image2", "image3"]
+
+
+def test_images_without_cells_are_nothing_to_learn_by_heart(tmp_path: Path) -> None:
+    data = read_training_data([write_tiny_data(tmp_path / "data")], TINY.cell_types, None, None)
+    bare = [replace(image, crops=(), classes=image.classes[:0]) for image in data.training]
+    with pytest.raises(UserError, match="--overfit 2: none of the 4 images has cells"):
+        memorising_data(TrainingData(bare, [], {}), 2)
 
 
 def test_nothing_changes_the_pictures_that_are_to_be_learned_by_heart() -> None:

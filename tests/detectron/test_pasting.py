@@ -87,3 +87,28 @@ def test_a_cell_that_is_moved_out_of_the_picture_is_gone() -> None:
     image = with_cells("a", [(0, 0)])
     _, crops, kept = warped(image.pixels, image.crops, np.full((60, 80, 2), 15, dtype=np.float32))
     assert (crops, kept) == ([], [])
+
+
+def test_what_a_deformation_takes_from_outside_is_the_edge_for_picture_and_cell_alike() -> None:
+    """A bright block at the left edge moved by four columns to the right: no second, unlabelled piece appears beside it."""
+    image = with_cells("a", [(20, 0)])
+    field = np.zeros((60, 80, 2), dtype=np.float32)
+    field[..., 0] = -4
+    picture, (moved,), numbers = warped(image.pixels, image.crops, field)
+    assert numbers == [0]
+    assert (moved.row, moved.col, moved.pixels.shape) == (20, 0, (6, 12))
+    bright = np.zeros((60, 80), dtype=bool)
+    bright[20:26, :12] = moved.pixels
+    assert np.array_equal(picture > 160, bright)
+
+
+def test_a_cell_near_the_edge_is_not_seen_a_second_time_beyond_it() -> None:
+    image = with_cells("a", [(20, 1), (53, 70)])
+    field = np.full((60, 80, 2), -6, dtype=np.float32)
+    field[30:] = 6
+    picture, moved, _ = warped(image.pixels, image.crops, field)
+    seen = np.zeros((60, 80), dtype=bool)
+    for crop in moved:
+        rows, cols = crop.pixels.shape
+        seen[crop.row : crop.row + rows, crop.col : crop.col + cols] |= crop.pixels
+    assert np.array_equal(picture > 160, seen)

@@ -22,6 +22,17 @@ def test_several_machines_need_gpus_an_address_and_numbers(given: dict[str, obje
         Machines(**{"count": 2} | given)
 
 
+@pytest.mark.parametrize("given", [{"rank": 1}, {"url": "nonsense"}])
+def test_one_machine_has_neither_number_nor_address(
+    given: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="one machine needs neither --machine-rank nor --dist-url"):
+        Machines(**given)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    Machines(**given)  # torchrun tells both itself
+
+
 def test_the_first_process_of_the_first_machine_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_first_process()
     assert not is_first_process(machine_rank=1)

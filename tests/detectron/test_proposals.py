@@ -70,3 +70,37 @@ def test_numbers_that_float16_cannot_hold_are_told_and_not_left_out(kind: torch.
         return
     with pytest.raises(UserError, match=r"leave the range of torch\.float16: set `gpu_precision: float32`"):
         network.predict_proposals(*arguments)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("most", [5, 50, 2000])
+def test_proposals_are_those_of_detectron2_s_own_pass_over_all_anchors(most: int, training: bool) -> None:
+    """Of two pictures of another size each, with levels of more and of fewer anchors than are looked at."""
+    network = proposal_network("smooth_l1").train(training)
+    network.pre_nms_topk = {training: most}
+    levels = [(side * side * 3, side) for side in (16, 8, 1)]
+    anchors = [Boxes(torch.rand(count, 4) * 8 + torch.tensor([0, 0, 20, 20])) for count, _ in levels]
+    logits = [torch.randn(2, count) for count, _ in levels]
+    deltas = [torch.randn(2, count, 4, requires_grad=True) for count, _ in levels]
+    arguments = anchors, logits, deltas, [(64, 64), (48, 40)]
+    found, expected = network.predict_proposals(*arguments), RPN.predict_proposals(network, *arguments)
+    for own, theirs in zip(found, expected, strict=True):
+        assert torch.equal(own.proposal_boxes.tensor, theirs.proposal_boxes.tensor)
+        assert torch.equal(own.objectness_logits, theirs.objectness_logits)
+        assert not own.proposal_boxes.tensor.requires_grad
+        assert len(own) > 3
+
+
+def test_only_the_best_anchors_of_a_level_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, decoded = proposal_network("smooth_l1").eval(), []
+    network.pre_nms_topk = {False: 7}
+    apply = network.box2box_transform.apply_deltas
+    monkeypatch.setattr(
+        network.box2box_transform,
+        "apply_deltas",
+        lambda deltas, boxes: (decoded.append(len(deltas)), apply(deltas, boxes))[1],
+    )
+    anchors = [Boxes(torch.rand(count, 4) + torch.tensor([0, 0, 9, 9])) for count in (300, 3)]
+    logits, deltas = [torch.randn(1, 300), torch.randn(1, 3)], [torch.zeros(1, 300, 4), torch.zeros(1, 3, 4)]
+    network.predict_proposals(anchors, logits, deltas, [(64, 64)])
+    assert decoded == [7, 3]

@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model, build_resnet_backbone
 from detectron2.solver import build_lr_scheduler
 
 from sartorius.config import ModelSettings, load_model_settings
-from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.settings import NOT_READ, _dotted_keys, detectron_config
 from sartorius.errors import UserError
 
 MODELS = sorted((Path(__file__).parents[2] / "configs" / "models").glob("*.yaml"))
@@ -91,11 +92,32 @@ def test_a_detectron2_key_that_does_not_exist_is_refused_with_the_nearest() -> N
         ("SOLVER.IMS_PER_BATCH", "; use batch_size"),
         ("INPUT.MIN_SIZE_TEST", "; use input_scale"),
         ("VIS_PERIOD", "$"),
+        ("MODEL.RETINANET.NUM_CONVS", "$"),
+        ("MODEL.SEM_SEG_HEAD.CONVS_DIM", "$"),
+        ("MODEL.PANOPTIC_FPN.COMBINE.ENABLED", "$"),
+        ("MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", "$"),
+        ("MODEL.ROI_BOX_CASCADE_HEAD.IOUS", "; use cascade: true"),
+        ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "; use min_score"),
+        ("MODEL.ROI_HEADS.MIN_SCORES", "; use min_score"),
+        ("MODEL.ROI_MASK_HEAD.LOSS", "; use mask_loss"),
+        ("SOLVER.MAX_ITER", "; use iterations"),
     ],
 )
 def test_a_detectron2_key_that_nothing_reads_is_refused(key: str, instead: str) -> None:
     with pytest.raises(UserError, match=rf"{key} has no effect here{instead}"):
         detectron_config(ModelSettings(detectron={key: 4}), "cpu")
+
+
+def test_every_key_that_only_our_own_settings_fill_names_the_one_to_use() -> None:
+    """`CfgNode` holds what our layers read beside what detectron2 does; keys that it lacks are no way round our checks."""
+    found = set(_dotted_keys(detectron_config(ModelSettings(), "cpu"))) - set(_dotted_keys(get_cfg()))
+    assert len(found) >= 8
+    assert found <= {key for key, instead in NOT_READ.items() if instead}
+
+
+def test_the_cascade_s_keys_can_be_set_where_there_is_one() -> None:
+    settings = ModelSettings(cascade=True, detectron={"MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.55, 0.6]})
+    assert detectron_config(settings, "cpu").MODEL.ROI_BOX_CASCADE_HEAD.IOUS == (0.5, 0.55, 0.6)
 
 
 def test_a_detectron2_value_of_another_type_is_refused() -> None:

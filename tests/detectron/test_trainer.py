@@ -79,7 +79,9 @@ def test_nothing_to_train_on_is_refused(data: TrainingData, tmp_path: Path) -> N
 def test_a_gpu_that_is_not_there_is_named(data: TrainingData, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(UserError, match="cuda"):
+    with pytest.raises(
+        UserError, match=r"^--gpus 1: torch finds no GPU here \(.+\); leave --gpus away to train"
+    ):
         train(TINY, data, tmp_path / "run", "random", Machines(gpus=1))
 
 
@@ -121,7 +123,10 @@ def test_images_of_rare_types_are_drawn_more_often() -> None:
         return TrainingImage("x", np.zeros((4, 4), np.uint8), (), np.array(classes, dtype=np.int64))
 
     repeats = type_repeats([image(0, 0, 1), image(0), image(0), image(2), image(2, 0, 2), image()])
-    np.testing.assert_allclose(repeats, [1, 1, 1, 1.5, 1.5, 3])
+    np.testing.assert_allclose(repeats, [1, 1, 1, 1.5, 1.5, 1])
+    assert type_repeats([image(), image(), image(1)]).tolist() == [1, 1, 1]
+    assert type_repeats([image(), image()]).tolist() == [1, 1]
+    assert type_repeats([]).shape == (0,)
 
 
 @pytest.fixture
@@ -171,6 +176,22 @@ def test_repaired_labels_are_trained_on_and_the_fold_keeps_its_truth(tmp_path: P
     data = read_training_data([folder], TINY.cell_types, folds, 0, labels=repaired)
     assert {image.image_id: len(image.crops) for image in data.training} == {"image1": 1, "image2": 1}
     assert len(data.validation_truth["image0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("annotated", "why"), [(["image0"], "all of its 1 images are in fold 0"), ([], "it has none")]
+)
+def test_annotations_that_leave_nothing_to_train_on_are_named(
+    annotated: list[str], why: str, tmp_path: Path
+) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    header, *lines = (folder / "train.csv").read_text().splitlines()
+    labels, folds = tmp_path / "labels.csv", tmp_path / "folds.csv"
+    kept = [line for line in lines if line.split(",")[0] in annotated]
+    labels.write_text("\n".join([header, *kept]) + "\n")
+    folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
+    with pytest.raises(UserError, match=rf"labels\.csv: expected annotated images to train on, but {why}"):
+        read_training_data([folder], TINY.cell_types, folds, 0, labels=labels)
 
 
 @pytest.mark.parametrize("change", [{"paste_share": 1.0}, {"elastic_px": 2.0}], ids=str)

@@ -137,7 +137,7 @@ def test_two_processes_of_torchrun_give_the_losses_of_one_with_twice_the_batch(
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("weights:") == 1
+    assert done.stdout.count("weights  ") == 1
     run = tmp_path / "runs" / "tiny" / "all"
     pd.testing.assert_frame_equal(losses(run), losses(whole), rtol=2e-4, check_exact=False)
     assert (run / "model.safetensors").exists()
@@ -183,6 +183,11 @@ def test_training_stops_when_the_score_no_longer_rises(
     table = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert table["iteration"].iloc[-1] == 4
     assert table["validation/mAP"].tolist() == [0.1, 0.3, 0.2, 0.3]
+    train(stopping, split, tmp_path / "run", "random", Machines(), resume=True)
+    assert next(scores) == 0.9, "nothing was evaluated again"
+    assert pd.read_csv(tmp_path / "run" / "metrics.csv")["iteration"].iloc[-1] == 4
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "this run had stopped early: no better score in the last 2 evaluations" in log
 
 
 def test_patience_without_a_validation_fold_is_refused(data: TrainingData, tmp_path: Path) -> None:

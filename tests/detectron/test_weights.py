@@ -13,7 +13,14 @@ from sartorius.config import ModelSettings
 from sartorius.data.leakage import read_trained_on, write_trained_on
 from sartorius.detectron.initial_weights import load_initial, model_zoo
 from sartorius.detectron.settings import detectron_config
-from sartorius.detectron.weights import BEST, LAST_AVERAGE, CellCheckpointer, export, load_trained
+from sartorius.detectron.weights import (
+    BEST,
+    LAST_AVERAGE,
+    CellCheckpointer,
+    export,
+    load_trained,
+    read_ranges,
+)
 from sartorius.errors import UserError
 
 
@@ -172,7 +179,8 @@ def test_weights_that_cannot_be_downloaded_name_the_file_and_the_option(
 
     monkeypatch.setattr(module, "urlopen", refuse)
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"R-50\.pkl cannot be downloaded.*--weights FILE"):
+    address = r"^https://dl\.fbaipublicfiles\.com/detectron2/ImageNetPretrained/MSRA/R-50\.pkl"
+    with pytest.raises(UserError, match=rf"{address} cannot be downloaded.*--weights FILE"):
         load_initial(tiny_model(), "r50", None)
     assert capfd.readouterr().err == ""
 
@@ -276,3 +284,15 @@ def test_the_list_of_images_trained_on_goes_with_the_exported_weights(tmp_path: 
     write_trained_on(run, {"a": "hash"})
     export(run, tmp_path / "shipped" / "model.safetensors", "float16")
     assert read_trained_on(tmp_path / "shipped" / "model.safetensors") == {"a": "hash"}
+
+
+def test_an_exported_file_that_is_exported_again_keeps_its_ranges_unless_calibrated_anew(
+    tmp_path: Path,
+) -> None:
+    torch.save({"model": tiny_model().state_dict()}, tmp_path / "model_final.pth")
+    first, again, anew = (tmp_path / f"{name}.safetensors" for name in ("first", "again", "anew"))
+    export(tmp_path / "model_final.pth", first, "float32", lambda checkpoint: {"stem": (0.0, 1.5)})
+    export(first, again, "int8")
+    export(first, anew, "float16", lambda checkpoint: {"stem": (-1.0, 2.0)})
+    assert read_ranges(again) == {"stem": (0.0, 1.5)}
+    assert read_ranges(anew) == {"stem": (-1.0, 2.0)}

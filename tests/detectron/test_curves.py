@@ -1,0 +1,16 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sartorius.detectron.curves import LossTable
+from sartorius.errors import UserError
+
+
+@pytest.mark.parametrize("text", ["", "step,loss\n1,2\n", "iteration,loss\n1,two\n"])
+def test_a_damaged_table_of_the_steps_before_is_told_in_one_message(text: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(text)
+    table = LossTable(tmp_path, 1)
+    table.trainer = SimpleNamespace(start_iter=1)
+    with pytest.raises(UserError, match=r"metrics\.csv: expected the losses .* delete the file"):
+        table.before_train()

@@ -1,0 +1,71 @@
+"""What lies in weights files, and beside them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sartorius.data.leakage import read_trained_on, write_trained_on
+from sartorius.detectron.weights import export, read_weights
+from sartorius.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        ({"state_dict": {"weight": torch.ones(1)}, "meta": {"epoch": 3}}, "a dict named state_dict"),
+        ({"model": {"weight": torch.ones(1), "epoch": 3}}, "a int named epoch"),
+        ([1, 2], "a list"),
+    ],
+)
+def test_a_checkpoint_of_another_program_is_told_in_one_message(
+    content: object, got: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "theirs.pth")
+    with pytest.raises(UserError, match=rf"theirs\.pth: expected a network's tensors .* got {got}"):
+        read_weights(tmp_path / "theirs.pth")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> dict[str, Path]:
+    """Two runs that were trained on other images, and one that does not say on which."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        torch.save({"model": {"weight": torch.ones(1)}}, tmp_path / name / "model_final.pth")
+        if name != "c":
+            write_trained_on(tmp_path / name, {f"image of {name}": "hash"})
+    return {name: tmp_path / name for name in "abc"}
+
+
+def test_the_list_of_images_of_other_weights_in_a_folder_is_not_replaced(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    shipped = tmp_path / "shipped"
+    export(runs["a"], shipped / "all.safetensors", "float16")
+    for other in (runs["b"], runs["c"]):
+        with pytest.raises(UserError, match=r"trained_on\.csv: lists the images that other weights"):
+            export(other, shipped / "fold0.safetensors", "float16")
+    assert not (shipped / "fold0.safetensors").exists()
+    assert read_trained_on(shipped) == {"image of a": "hash"}
+    export(runs["a"], shipped / "bytes.safetensors", "int8")
+    assert read_trained_on(shipped) == {"image of a": "hash"}
+
+
+def test_weights_that_are_exported_anew_under_their_name_have_the_new_list(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "shipped" / "model.safetensors"
+    export(runs["a"], out, "float16")
+    export(runs["b"], out, "float16")
+    assert read_trained_on(out) == {"image of b": "hash"}
+    with pytest.raises(UserError, match="not those of"):
+        export(runs["c"], out, "float16")
+
+
+def test_weights_without_a_list_stand_beside_others_without_one(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    save_file({"weight": torch.ones(1)}, tmp_path / "other.safetensors")
+    export(runs["c"], tmp_path / "model.safetensors", "float16")
+    assert not (tmp_path / "trained_on.csv").exists()
