@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 def ablate(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of ablations, for example configs/ablations/fusion.")
+        Path, typer.Argument(metavar="DIR", help="Folder of ablations, for example configs/ablations/fusion.")
     ],
     predictions: Annotated[
         list[Path],

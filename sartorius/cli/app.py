@@ -23,7 +23,7 @@ def serve_page(
     ensembles: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[ENSEMBLE]…",
+            metavar="ENSEMBLE",
             help="Ensemble files to choose from, before those of --ensembles whose weights are here.",
         ),
     ] = None,

@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    submission: Annotated[Path, typer.Argument(help="The CSV file to check, ours or any other.")],
+    submission: Annotated[
+        Path, typer.Argument(metavar="SUBMISSION", help="The CSV file to check, ours or any other.")
+    ],
     images: Images,
     split: SplitName = None,
     ids: Ids = None,

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from sartorius.data.folds import FoldCount
 
 DataDir = Annotated[
-    Path, typer.Argument(help="Folder laid out as the competition's: train.csv, train/, test/.")
+    Path,
+    typer.Argument(metavar="DATA", help="Folder laid out as the competition's: train.csv, train/, test/."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 

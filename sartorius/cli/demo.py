@@ -51,6 +51,6 @@ def _summary(made: "Demo", seconds: float) -> str:
         f"submission  {made.submission}  (checked: {checked})",
         *(f"            line {problem.line}: {problem.message}" for problem in made.problems[:10]),
         f"picture     {made.overlay}  (left found, right true cells)",
-        f"score       {made.score.total:.3f} competition mAP  ({per_type}), in {seconds:.0f} s",
+        f"score       {made.score.total:.3f} competition mAP on these synthetic images  ({per_type}), in {seconds:.0f} s",
     ]
     return "\n".join(lines)

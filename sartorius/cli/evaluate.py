@@ -35,7 +35,10 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     predictions: Annotated[
         Path,
-        typer.Argument(help="Folder of predictions of one source or of a fused result, or a submission CSV."),
+        typer.Argument(
+            metavar="PREDICTIONS_OR_CSV",
+            help="Folder of predictions of one source or of a fused result, or a submission CSV.",
+        ),
     ],
     truth: Annotated[Path, typer.Option(help="The competition's train.csv.")],
     folds: Annotated[Path | None, typer.Option(help="CSV file with the columns id and fold.")] = None,

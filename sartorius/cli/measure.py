@@ -42,11 +42,12 @@ def measure(
     from sartorius.cli.inputs import competition_tables
     from sartorius.cli.progress import shown_progress
     from sartorius.files import refuse_input
+    from sartorius.formats.label_table import TABLE
     from sartorius.morphometrics import table_paths, write_measurements
     from sartorius.pipeline.measuring import measure_file
 
     for table in table_paths(out):
-        refuse_input(table, [cells, *(competition_tables(images) if images else [])])
+        refuse_input(table, [cells, cells / TABLE, *(competition_tables(images) if images else [])])
     paths = images_to_read(images, split)
     with shown_progress() as report:
         measurements = measure_file(cells, paths, um_per_px, report=report)

@@ -22,7 +22,10 @@ def register(data: typer.Typer) -> None:
 
 def pseudo(
     fused: Annotated[
-        Path, typer.Argument(help="Fused cells of unlabelled images: a folder of `sartorius fuse`.")
+        Path,
+        typer.Argument(
+            metavar="FUSED", help="Fused cells of unlabelled images: a folder of `sartorius fuse`."
+        ),
     ],
     images: Annotated[
         Path, typer.Option(help="The images that were predicted: their folder, or the competition's.")

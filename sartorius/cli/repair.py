@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Counts of `ImageRepair` that are shown per cell type.
 COUNTED = ("cells", "hollow", "hollow_px", "cut", "cut_px", "duplicate", "overlap", "overlap_px", "covered")
 
+#: Images with unlabelled cells that are named on the screen; the table has all.
+LISTED = 5
+
 
 def register(data: typer.Typer) -> None:
     """Add the command to those under `data`."""
@@ -26,7 +29,7 @@ def register(data: typer.Typer) -> None:
 
 def repair(
     data_dir: Annotated[
-        Path, typer.Argument(help="Folder laid out as the competition's: train.csv, train/.")
+        Path, typer.Argument(metavar="DATA", help="Folder laid out as the competition's: train.csv, train/.")
     ],
     out: Annotated[
         Path,
@@ -112,9 +115,11 @@ def _print(made: "RepairedData") -> None:
     console = Console()
     console.print(table)
     listed = sorted((one for one in made.repairs if one.unlabelled), key=lambda one: one.image_id)
-    for one in listed:
+    for one in listed[:LISTED]:
         typer.echo(
             f"{one.image_id} ({one.cell_type}, {one.cells} labels): unlabelled structure is "
             f"{one.unlabelled_share:.1f} times as large as the labels; look at it"
         )
+    if len(listed) > LISTED:
+        typer.echo(f"… and {len(listed) - LISTED} more, in {made.table}")
     typer.echo(f"labels: {made.csv}\nchanges of each image: {made.table}")

@@ -17,20 +17,24 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Path = typer.Argument(help="Model settings, for example configs/models/mask_rcnn_r50.yaml."),
+    config: Path = typer.Argument(
+        metavar="CONFIG", help="Model settings, for example configs/models/mask_rcnn_r50.yaml."
+    ),
     data: Path = typer.Option(..., help="Competition folder with train.csv and train/."),
     folds: Path | None = typer.Option(None, help="Folds file of `sartorius data folds`; needed with --fold."),
     fold: int | None = typer.Option(
         None, help="Fold that is left out and validated on; without it all is trained on."
     ),
-    also: list[Path] = typer.Option([], help="More data folders of the same layout, always trained on."),
+    also: list[Path] = typer.Option(
+        [], metavar="DATA", help="More data folders of the same layout, always trained on."
+    ),
     labels: Path | None = typer.Option(
         None,
         help="Annotations to train on in place of train.csv: a repaired train.csv, COCO or LIVECell JSON, or any "
         "other format that `sartorius data convert` reads. The fold is still validated on train.csv.",
     ),
     weights: str | None = typer.Option(
-        None, help="Weights to start from: a file, or `random`. Default: model zoo."
+        None, help="Weights to start from: a file, or `random`. Default: ImageNet weights, downloaded."
     ),
     overfit: int | None = typer.Option(
         None,
@@ -47,7 +51,9 @@ def train(
     ),
     machine_rank: int = typer.Option(0, min=0, help="This machine's number, from 0."),
     dist_url: str = typer.Option("auto", help="Where the machines meet: tcp://host:port."),
-    settings: list[str] = typer.Option([], "--set", help="Change a setting: key=value, any number of times."),
+    settings: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change a setting: key=value, any number of times."
+    ),
 ) -> None:
     """Train one model into its run folder, `runs/<config>/fold<k>`."""
     from sartorius.config import load_model_settings
@@ -117,7 +123,7 @@ def _say_whether_memorised(folder: Path, images: int) -> None:
 
 def export(
     checkpoint: Path = typer.Argument(
-        help="A run folder (its best checkpoint is taken) or a .pth checkpoint."
+        metavar="RUN_OR_CHECKPOINT", help="A run folder (its best checkpoint is taken) or a .pth checkpoint."
     ),
     out: Path = typer.Option(..., help="The .safetensors file to write."),
     dtype: str = typer.Option(

@@ -106,7 +106,7 @@ def _print(record: "TunedRecord") -> None:
     for name, score in (
         ("untuned", record.untuned),
         ("tuned, out of fold", record.out_of_fold),
-        ("tuned, on what they were searched on", record.in_fold),
+        ("tuned, in sample", record.in_fold),
     ):
         table.add_row(name, *_figures(score, types))
     gain = record.gain
@@ -118,14 +118,14 @@ def _print(record: "TunedRecord") -> None:
     )  # fmt: skip
     console.print(table)
     console.print(
-        f"out of fold against untuned: {gain.difference:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}",
+        f"out of fold against untuned: {_signed(gain.difference)}, 95 % interval {_signed(gain.low)} to {_signed(gain.high)}",
         highlight=False,
     )
 
 
 def _worth(gains: "Gains") -> str:
-    parts = [f"view {name} {gain:+.4f}" for name, gain in gains.views.items()]
-    parts += [f"model {name} {gain:+.4f}" for name, gain in gains.members.items()]
+    parts = [f"view {name} {_signed(gain)}" for name, gain in gains.views.items()]
+    parts += [f"model {name} {_signed(gain)}" for name, gain in gains.members.items()]
     worth = f"worth (a run short of time drops the least per minute first): {', '.join(parts)}"
     if not gains.fewer_sources:
         return worth
@@ -133,6 +133,12 @@ def _worth(gains: "Gains") -> str:
     return (
         f"{worth}\nwith fewer sources, score thresholds searched for each number of them: {', '.join(fewer)}"
     )
+
+
+def _signed(difference: float) -> str:
+    """With its sign, which nothing that rounds to 0 has."""
+    text = f"{difference:+.4f}"
+    return "0.0000" if float(text) == 0 else text
 
 
 def _figures(score: "TunedScore", types: list[str]) -> list[Any]:

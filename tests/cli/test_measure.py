@@ -9,6 +9,7 @@ from fake_predictors import small_truth
 
 from sartorius.cli import main
 from sartorius.data.predictions import PredictionManifest, prediction_path, write_cells, write_manifest
+from sartorius.formats import read_any, write_any
 from sartorius.submission import write_submission
 
 
@@ -65,6 +66,15 @@ def test_the_cells_that_are_measured_are_never_overwritten(monkeypatch, capsys, 
     assert run(monkeypatch, *command) == 2
     assert f"expected another file than the input {cells}" in capsys.readouterr().err
     assert cells.read_bytes() == before
+
+
+def test_the_table_of_label_images_is_never_overwritten(monkeypatch, capsys, tmp_path, found):
+    write_any(tmp_path / "labels", read_any(found), "labels")
+    table = tmp_path / "labels" / "labels.csv"
+    before = table.read_text()
+    assert run(monkeypatch, "measure", tmp_path / "labels", "--out", table) == 2
+    assert "expected another file than the input" in capsys.readouterr().err
+    assert table.read_text() == before
 
 
 @pytest.mark.parametrize("name", ["train.csv", "images/train.csv", "sample_submission.csv"])
