@@ -1,5 +1,7 @@
 """Pretrained weights to start a training from."""
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,17 @@ _DETECTRON2 = {
 }
 #: Names in torchvision of the backbones that detectron2 has no weights of.
 _TORCHVISION = {"r152": "resnet152"}
+#: How the names of the backbone's weights begin, and those of what stands on it.
+_BACKBONE = "backbone.bottom_up."
+_PARTS = {
+    "backbone.fpn_": "pyramid",
+    "proposal_generator.": "proposal head",
+    "roi_heads.box_head.": "box head",
+    "roi_heads.box_predictor.": "box head",
+    "roi_heads.mask_head.": "mask head",
+    "roi_heads.box_refinement_head.": "box refinement head",
+    "roi_heads.mask_iou_head.": "mask IoU head",
+}
 #: Seconds that a server may take to answer before it counts as not there.
 _PATIENCE_S = 30
 
@@ -39,6 +52,7 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_bu
     weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
         lacks, or has for other classes, keep their random start.
     whole_but: if given, the file must have all weights but those whose names begin with one of these.
+    The log says which weights stay random, unless the file has a backbone alone, as ImageNet's have.
     Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.
     """
     source = model_zoo(backbone) if weights is None else str(weights)
@@ -66,6 +80,10 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_bu
     _require_backbone(model, source, incompatible)
     if whole_but:
         _require_whole(source, incompatible, whole_but)
+    if left := _left_random(model, incompatible):
+        logging.getLogger("sartorius").info(
+            "tensors missing or of another shape in %s, so random: %s", source, left
+        )
     return source
 
 
@@ -92,9 +110,8 @@ def _address(source: str) -> str:
 
 
 def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
-    wanted = {key for key in model.state_dict() if key.startswith("backbone.bottom_up.")}
-    wrong = {entry[0] for entry in incompatible.incorrect_shapes} & wanted
-    missing = (set(incompatible.missing_keys) & wanted) | wrong
+    wanted = {key for key in model.state_dict() if key.startswith(_BACKBONE)}
+    missing = _lacking(incompatible) & wanted
     if missing:
         raise UserError(
             f"{source}: weights of another architecture: {len(missing)} of {len(wanted)} backbone tensors are "
@@ -104,10 +121,30 @@ def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
 
 def _require_whole(source: str, incompatible: Any, but: Sequence[str]) -> None:
     """Raises UserError unless the file had all weights whose names do not begin so, in the network's shapes."""
-    wrong = set(incompatible.missing_keys) | {entry[0] for entry in incompatible.incorrect_shapes}
-    lacking = sorted(name for name in wrong if not name.startswith(tuple(but)))
+    lacking = sorted(name for name in _lacking(incompatible) if not name.startswith(tuple(but)))
     if lacking:
         raise UserError(
             f"{source}: train_only needs a trained network with all weights but those of "
             f"{' and '.join(name.rstrip('.') for name in but)}; {len(lacking)} are missing or have another shape, the first is {lacking[0]}"
         )
+
+
+def _left_random(model: nn.Module, incompatible: Any) -> str:
+    """How many weights of each part were not taken over; nothing for a file that has a backbone alone."""
+    lacking = _lacking(incompatible)
+    above = {key for key in model.state_dict() if not key.startswith(_BACKBONE)}
+    if lacking == above and not incompatible.incorrect_shapes:
+        return ""
+    left, every = (Counter(_part(key) for key in keys) for keys in (lacking, above))
+    return ", ".join(
+        f"{part} ({left[part]} of {every[part]})" for part in dict.fromkeys(_PARTS.values()) if left[part]
+    )
+
+
+def _part(key: str) -> str:
+    return next(part for prefix, part in _PARTS.items() if key.startswith(prefix))
+
+
+def _lacking(incompatible: Any) -> set[str]:
+    """Names of the network's weights that a file lacks or has in another shape."""
+    return set(incompatible.missing_keys) | {entry[0] for entry in incompatible.incorrect_shapes}

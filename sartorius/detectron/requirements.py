@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler, build_optimizer
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.graphs import require_recordable
@@ -14,6 +15,7 @@ from sartorius.detectron.predictor import why_unusable
 from sartorius.detectron.processes import Machines
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stream import Division
+from sartorius.detectron.weights import reason
 from sartorius.errors import UserError
 
 #: Given in place of initial weights to start from nothing.
@@ -32,11 +34,13 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
         _require_trainable_norm(settings)
     elif initial_weights is not None:
         require_weights_file(Path(initial_weights))
+    if settings.detectron:
+        _require_buildable(settings)
     require_recordable(settings, machines)
     device = "cuda" if machines.gpus else "cpu"
-    if reason := why_unusable(device):
+    if why := why_unusable(device):
         raise UserError(
-            f"--gpus {machines.gpus}: torch finds no GPU here ({reason}); leave --gpus away to train on the CPU"
+            f"--gpus {machines.gpus}: torch finds no GPU here ({why}); leave --gpus away to train on the CPU"
         )
     if settings.precision == "bfloat16":
         require_bfloat16(torch.device(device))
@@ -52,3 +56,16 @@ def _require_trainable_norm(settings: ModelSettings) -> None:
             "--weights random needs layers that train: set `freeze_stages: 0` and "
             f"`detectron: {{MODEL.RESNETS.NORM: GN}}`, got freeze_stages {settings.freeze_stages} and norm {norm}"
         )
+
+
+def _require_buildable(settings: ModelSettings) -> None:
+    """Raise UserError for values of detectron2's own keys that it refuses: it looks at them where it uses them."""
+    cfg = detectron_config(settings, "cpu")
+    try:
+        build_lr_scheduler(cfg, build_optimizer(cfg, build_model(cfg)))
+    except Exception as error:
+        given = ", ".join(f"{key}: {value}" for key, value in settings.detectron.items())
+        raise UserError(
+            f"detectron: expected values that a network and its optimiser can be built with, got {given} "
+            f"({type(error).__name__}: {reason(error)}); correct them or leave them out"
+        ) from None

@@ -26,6 +26,15 @@ def test_the_average_forgets_the_start_soon_and_then_moves_slowly() -> None:
     assert model.weight.item() == 12.0
 
 
+def test_an_average_goes_on_from_the_one_that_a_checkpoint_kept() -> None:
+    kept = WeightAverage(model_with_weight(4.0), decay=0.5).state_dict()
+    model = model_with_weight(9.0)
+    average = WeightAverage(model, decay=0.5)
+    average.load_state_dict(kept)
+    with average.in_place():
+        assert model.weight.item() == 4.0
+
+
 def test_frozen_parameters_are_left_alone() -> None:
     model = nn.Sequential(model_with_weight(1.0), model_with_weight(2.0))
     model[0].weight.requires_grad_(False)

@@ -84,13 +84,14 @@ def test_the_box_loss_of_one_proposal_by_hand(box_loss: str, expected: float) ->
 
 
 @pytest.mark.parametrize("cascade", [False, True])
-def test_the_box_predictors_of_a_network_have_the_box_loss_of_the_settings(cascade: bool) -> None:
-    heads = tiny_model(box_loss="ciou", cascade=cascade).roi_heads
+def test_the_box_predictors_of_a_network_have_the_losses_and_weights_of_the_settings(cascade: bool) -> None:
+    heads = tiny_model(box_loss="ciou", class_weights={"astro": 3.0}, cascade=cascade).roi_heads
     predictors = list(heads.box_predictor) if cascade else [heads.box_predictor]
     assert len(predictors) == (3 if cascade else 1)
     assert {(one.box_reg_loss_type, one.loss_weight["loss_box_reg"]) for one in predictors} == {
         ("ciou", 10.0)
     }
+    assert {tuple(one.class_weights.tolist()) for one in predictors} == {(1.0, 3.0, 1.0, 1.0)}
 
 
 @pytest.mark.parametrize(("stages", "frozen"), [(0, set()), (1, {"stem"}), (2, {"stem", "res2"})])

@@ -18,6 +18,7 @@ from sartorius.detectron.stream import Pictures, Place
 from sartorius.detectron.trainer import CellTrainer
 from sartorius.detectron.training_data import TrainingData
 from sartorius.detectron.validation import Judge
+from sartorius.detectron.weights import BEST
 from sartorius.rle import Crop
 
 #: Whole images, each as it is.
@@ -162,3 +163,20 @@ def test_the_averaged_weights_are_the_ones_that_are_validated(
         training._validate()
         torch.testing.assert_close(seen.pop(), torch.full((4,), expected))
         assert own.tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize(("score", "kept"), [(0.6, 2.0), (0.4, 1.0)])
+def test_the_mean_of_the_last_checkpoints_is_the_best_one_where_it_scores_higher(
+    score: float, kept: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, score])
+    monkeypatch.setattr(Judge, "scores", lambda judge, model: {"validation/mAP": next(scores)})
+    training = trainer(tmp_path, TrainingData(IMAGES, IMAGES[:1], {}), swa_checkpoints=2)
+    name = "roi_heads.box_predictor.cls_score.bias"
+    for number, value in enumerate((3.0, 1.0)):
+        training.model.get_parameter(name).data.fill_(value)
+        training.checkpointer.save(f"model_000000{number}")
+    training._validate()
+    training._keep_average_of_last()
+    best = torch.load(tmp_path / f"{BEST}.pth", weights_only=True)["model"]
+    assert best[name].tolist() == [kept] * 4

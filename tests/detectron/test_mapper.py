@@ -112,6 +112,34 @@ def test_colour_jitter_leaves_the_mean_grey_level_where_it_is() -> None:
     assert np.mean(means) == pytest.approx(noise.mean(), abs=0.1)
 
 
+def test_contrast_and_brightness_change_by_up_to_the_colour_jitter() -> None:
+    pixels = np.full((8, 8), 100, dtype=np.uint8)
+    pixels[4:] = 140
+    image = TrainingImage("g", pixels, (), np.zeros(0, dtype=np.int64))
+    mapper = TrainingMapper(ModelSettings(**PLAIN, colour_jitter=0.4))
+    pictures = [mapper(image, seed)["image"][0].double() for seed in range(60)]
+    contrasts = [float(picture[-1, 0] - picture[0, 0]) / 40 for picture in pictures]
+    brightnesses = [float(picture.mean()) / 120 for picture in pictures]
+    for factors in (contrasts, brightnesses):
+        assert 0.57 < min(factors) < 0.65
+        assert 1.35 < max(factors) < 1.43
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_crops_come_from_everywhere_in_an_image_and_at_every_scale(axis: int) -> None:
+    pixels = np.indices((128, 128))[axis].astype(np.uint8)  # each grey is its own row or column
+    image = TrainingImage("r", pixels, (), np.zeros(0, dtype=np.int64))
+    mapper = TrainingMapper(ModelSettings(flips=False, crop_px=32, input_scale=1.0, scale_jitter=(0.5, 2.0)))
+    pictures = [mapper(image, seed)["image"][0].numpy() for seed in range(60)]
+    assert {picture.shape for picture in pictures} == {(32, 32)}
+    firsts, lasts = (np.array([int(one.take(at, axis)[0]) for one in pictures]) for at in (0, -1))
+    assert firsts.min() < 8
+    assert lasts.max() > 119
+    extents = lasts - firsts + 1  # of 16 to 64 px
+    assert extents.min() < 20
+    assert extents.max() > 56
+
+
 def test_whole_images_are_seen_at_every_scale_between_the_two_of_the_settings() -> None:
     settings = ModelSettings(input_scale=2.0, scale_jitter=(0.75, 1.5), flips=False)
     mapper = TrainingMapper(settings)

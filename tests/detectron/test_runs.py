@@ -127,6 +127,25 @@ def test_a_run_that_starts_anew_finds_no_results_of_the_one_before(
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "provenance.json", "trained_on.csv"}
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"MODEL.RESNETS.NORM": "XX"},
+        {"MODEL.PIXEL_MEAN": [1.0]},
+        {"SOLVER.WARMUP_METHOD": "foo"},
+        {"SOLVER.CLIP_GRADIENTS.ENABLED": True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "foo"},
+    ],
+    ids=lambda wrong: max(wrong),
+)
+def test_a_value_that_detectron2_refuses_is_told_before_anything_is_written(
+    wrong: dict[str, Any], request_of: RunRequest
+) -> None:
+    settings = TINY.model_copy(update={"detectron": TINY.detectron | wrong})
+    with pytest.raises(UserError, match=rf"^detectron: expected values .*{max(wrong)}: .*Error.*; correct"):
+        prepare_run(replace(request_of, settings=settings))
+    assert not request_of.runs_dir.exists()
+
+
 def test_a_run_that_goes_on_keeps_its_results(request_of: RunRequest) -> None:
     folder = begun(request_of)
     (folder / "best.json").write_text("{}")

@@ -1,4 +1,6 @@
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,9 +8,10 @@ from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model, build_resnet_backbone
 from detectron2.solver import build_lr_scheduler
+from tiny_models import TINY
 
 from sartorius.config import ModelSettings, load_model_settings
-from sartorius.detectron.settings import NOT_READ, _dotted_keys, detectron_config
+from sartorius.detectron.settings import BACKBONES, NOT_READ, _dotted_keys, detectron_config
 from sartorius.errors import UserError
 
 MODELS = sorted((Path(__file__).parents[2] / "configs" / "models").glob("*.yaml"))
@@ -101,6 +104,8 @@ def test_a_detectron2_key_that_does_not_exist_is_refused_with_the_nearest() -> N
         ("MODEL.ROI_HEADS.MIN_SCORES", "; use min_score"),
         ("MODEL.ROI_MASK_HEAD.LOSS", "; use mask_loss"),
         ("SOLVER.MAX_ITER", "; use iterations"),
+        ("MODEL.ROI_HEADS.NUM_CLASSES", "; use cell_types"),
+        ("MODEL.META_ARCHITECTURE", "$"),
     ],
 )
 def test_a_detectron2_key_that_nothing_reads_is_refused(key: str, instead: str) -> None:
@@ -113,6 +118,82 @@ def test_every_key_that_only_our_own_settings_fill_names_the_one_to_use() -> Non
     found = set(_dotted_keys(detectron_config(ModelSettings(), "cpu"))) - set(_dotted_keys(get_cfg()))
     assert len(found) >= 8
     assert found <= {key for key, instead in NOT_READ.items() if instead}
+
+
+#: Every field that is translated, with another value than its default's.
+ELSEWHERE: dict[str, Any] = {
+    "backbone_stages": 4,
+    "first_stride": 1,
+    "pyramid_channels": 128,
+    "cascade": True,
+    "box_head_channels": 512,
+    "box_loss": "giou",
+    "class_weights": {"astro": 2.0},
+    "mask_head_channels": 128,
+    "mask_grid_px": 56,
+    "mask_loss": "dice",
+    "box_refinement_head": True,
+    "mask_iou_head": True,
+    "cell_types": ("shsy5y", "astro"),
+    "anchor_sizes_px": (10.0, 20.0, 40.0, 80.0),
+    "anchor_ratios": (1.0,),
+    "iterations": 20_000,
+    "batch_size": 4,
+    "base_lr": 1.0e-3,
+    "warmup_iterations": 100,
+    "schedule": "steps",
+    "step_fractions": (0.5,),
+    "weight_decay": 0.0,
+    "clip_gradient_norm": 1.0,
+    "freeze_stages": 0,
+    "train_only": ("mask_head",),
+    "rpn_batch": 128,
+    "roi_batch": 64,
+    "checkpoint_period": 100,
+    "evaluation_period": 100,
+    "data_workers": 0,
+    "normalisation": "dataset",
+    "proposals_before_nms": 1000,
+    "proposals_after_nms": 1000,
+    "detections_per_image": 100,
+    "min_score": 0.1,
+    "box_nms_iou": 0.6,
+    "box_voting_sigma": 0.06,
+}
+#: What these fields settle but cannot say, and what may be said for them.
+OPEN = {
+    "MODEL.PIXEL_MEAN": [120.0] * 3,
+    "MODEL.PIXEL_STD": [50.0] * 3,
+    "MODEL.RESNETS.STRIDE_IN_1X1": False,
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": 2.0,
+    "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 3000,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 500,
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": 3000,
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 500,
+}
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    """The translation of settings, by dotted key."""
+    cfg = detectron_config(ModelSettings(**changes), "cpu")
+    return {key: reduce(getattr, key.split("."), cfg) for key in _dotted_keys(cfg)}
+
+
+def test_a_detectron2_key_that_a_field_of_ours_fills_is_refused() -> None:
+    plain, filled = values(), set(OPEN)
+    for other in (ELSEWHERE, *({"backbone": name} for name in BACKBONES)):
+        filled |= {key for key, value in values(**other).items() if value != plain[key]}
+    assert {"SOLVER.BASE_LR", "MODEL.RESNETS.WIDTH_PER_GROUP", "MODEL.RPN.PRE_NMS_TOPK_TRAIN"} <= filled
+    for key in filled - set(OPEN):
+        with pytest.raises(UserError, match=rf"{key} has no effect here; use \w+"):
+            detectron_config(ModelSettings(detectron={key: 4}), "cpu")
+
+
+def test_a_network_takes_what_our_fields_cannot_say() -> None:
+    heads = build_model(detectron_config(TINY.model_copy(update={"detectron": OPEN}), "cpu")).roi_heads
+    assert heads.box_predictor.bbox_pred.out_features == 4
+    assert heads.box_predictor.loss_weight["loss_box_reg"] == 2.0
 
 
 def test_the_cascade_s_keys_can_be_set_where_there_is_one() -> None:

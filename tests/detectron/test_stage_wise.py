@@ -70,9 +70,7 @@ def test_the_probabilities_of_two_models_are_averaged_on_the_same_boxes() -> Non
 
 
 def test_mask_heads_of_two_resolutions_meet_on_the_finer_grid() -> None:
-    fine = TINY.model_copy(
-        update={"detectron": {**TINY.detectron, "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 28}}
-    )
+    fine = TINY.model_copy(update={"mask_grid_px": 56})
     cells = StageWisePredictor({"a": predictor(8), "b": predictor(6, fine)}, ensemble("a", "b"))(
         picture(), "p", ViewSettings()
     )

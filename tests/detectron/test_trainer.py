@@ -176,6 +176,10 @@ def test_repaired_labels_are_trained_on_and_the_fold_keeps_its_truth(tmp_path: P
     data = read_training_data([folder], TINY.cell_types, folds, 0, labels=repaired)
     assert {image.image_id: len(image.crops) for image in data.training} == {"image1": 1, "image2": 1}
     assert len(data.validation_truth["image0"]) == 2
+    whole = read_training_data([folder], TINY.cell_types, None, None, labels=repaired)
+    assert {image.image_id: len(image.crops) for image in whole.training} == {
+        f"image{n}": 1 for n in range(3)
+    }
 
 
 @pytest.mark.parametrize(

@@ -151,14 +151,15 @@ def test_a_run_leaves_a_row_for_every_step_and_curves(whole: Path) -> None:
 
 
 def test_the_mean_of_the_last_checkpoints_is_exported(data: TrainingData, tmp_path: Path) -> None:
-    train(settings(swa_checkpoints=2, base_lr=0.05), data, tmp_path, "random", Machines())
-    kept = [torch.load(tmp_path / f"model_000000{n}.pth", weights_only=True)["model"] for n in (1, 2)]
+    four = settings(swa_checkpoints=4, iterations=4, base_lr=0.05)
+    train(four, data, tmp_path, "random", Machines())
+    kept = [torch.load(tmp_path / f"model_000000{n}.pth", weights_only=True)["model"] for n in range(4)]
     name = "roi_heads.box_predictor.cls_score.weight"
     from safetensors.torch import load_file
 
     exported = load_file(tmp_path / "model.safetensors")
-    torch.testing.assert_close(exported[name], (kept[0][name] + kept[1][name]) / 2)
-    assert not torch.equal(exported[name], kept[1][name])
+    torch.testing.assert_close(exported[name], sum(one[name] for one in kept) / 4)
+    assert not torch.equal(exported[name], kept[-1][name])
 
 
 def test_more_checkpoints_to_average_than_there_are_is_an_error(data: TrainingData, tmp_path: Path) -> None:

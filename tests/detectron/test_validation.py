@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,13 @@ def test_each_image_that_is_validated_is_reported(tmp_path: Path, monkeypatch: p
     assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_the_best_score_is_known_with_its_iteration(tmp_path: Path) -> None:
+def test_the_best_score_is_known_with_its_iteration_and_no_worse_one_is_kept(tmp_path: Path) -> None:
     judge = Judge(TINY, TrainingData([], [], {}), tmp_path)
+    saved: list[int] = []
     for score, iteration in ((0.1, 2), (0.3, 4), (0.2, 6)):
-        judge.keep_best(score, iteration, lambda: None)
+        judge.keep_best(score, iteration, partial(saved.append, iteration))
     assert best_score(tmp_path) == BestScore(0.3, 4)
+    assert saved == [2, 4]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"mAP": 0.3}'])
