@@ -22,15 +22,19 @@ TRAINED_ON_COLUMNS = ("id", "pixels_sha256")
 
 
 class Leak(NamedTuple):
-    """An image to validate on that is trained on too; the two ids differ where only the pixels give it away."""
+    """An image to validate on that is trained on too; the two ids differ where only the pixels give it away.
+
+    same_pixels: whether both have the same; an image of the same name that was saved anew may have others.
+    """
 
     validation_id: str
     training_id: str
+    same_pixels: bool
 
     def __str__(self) -> str:
-        if self.validation_id == self.training_id:
-            return self.validation_id
-        return f"{self.validation_id} (the same pixels as {self.training_id})"
+        if self.validation_id != self.training_id:
+            return f"{self.validation_id} (the same pixels as {self.training_id})"
+        return self.validation_id if self.same_pixels else f"{self.validation_id} (the name, not the pixels)"
 
 
 def pixel_hash(picture: Picture) -> str:
@@ -48,9 +52,11 @@ def leaks(validation: Mapping[str, Picture], training: Mapping[str, Picture]) ->
     """The images of `validation`, by rising id, that are in `training` by id or by pixels; each once, by id first."""
     id_of = {pixel_hash(picture): image_id for image_id, picture in sorted(training.items(), reverse=True)}
     for image_id, picture in sorted(validation.items()):
-        twin = image_id if image_id in training else id_of.get(pixel_hash(picture))
-        if twin is not None:
-            yield Leak(image_id, twin)
+        own = pixel_hash(picture)
+        if image_id in training:
+            yield Leak(image_id, image_id, own == pixel_hash(training[image_id]))
+        elif own in id_of:
+            yield Leak(image_id, id_of[own], True)
 
 
 def refuse_leaks(
@@ -66,7 +72,7 @@ def refuse_leaks(
         raise UserError(
             f"{training_name}: {len(found)} of the {len(validation)} images to validate on are trained on: "
             f"{', '.join(map(str, found[:3]))}{' …' if len(found) > 3 else ''}; a score on them would say nothing: "
-            "leave them out of the training images or validate on another fold"
+            "leave them out of the training images, validate on another fold, or rename images that are others"
         )
 
 
