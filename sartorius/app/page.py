@@ -206,19 +206,20 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     for change in (intake.offer.input, tuning.reset.click):
         restored = change(answers.thresholds, intake.offer, tuning.sliders, **_QUIET)
         measured_after(restored.then(answers.open, settings, overview, **_QUIET))
-    measured_after(
-        gr.on(
-            [slider.input for slider in tuning.sliders],
-            answers.scene,
-            settings,
-            viewer,
-            trigger_mode="always_last",
-            **_QUIET,
-        )
-    )
-    tuning.um.change(*measured, trigger_mode="always_last", **_QUIET)  # `input` misses what is pasted
-    tuning.um.change(answers.size_note, tuning.um, tuning.um_note, trigger_mode="always_last", **_QUIET)
-    gr.on(
-        [results.quantity.input, results.scope.input], answers.charts, chart_inputs, results.charts, **_QUIET
-    )
-    results.table.select(answers.chosen_row, None, viewer, **_QUIET)
+    moved = [slider.input for slider in tuning.sliders]
+    measured_after(gr.on(moved, answers.scene, settings, viewer, trigger_mode="always_last", **_QUIET))
+    _connect_readings(answers, results, tuning, chart_inputs, numbers)
+
+
+def _connect_readings(
+    answers: Answers, results: _Results, tuning: _Tuning, inputs: list[Any], numbers: list[Any]
+) -> None:
+    """Controls that change how cells are read, and not which of them are shown.
+
+    inputs, numbers: what the measurements are made from, and where they stand.
+    """
+    um = tuning.um  # its `input` misses what is pasted
+    um.change(answers.measured, inputs, numbers, trigger_mode="always_last", **_QUIET)
+    um.change(answers.size_note, um, tuning.um_note, trigger_mode="always_last", **_QUIET)
+    gr.on([results.quantity.input, results.scope.input], answers.charts, inputs, results.charts, **_QUIET)
+    results.table.select(answers.chosen_row, None, results.viewer, **_QUIET)

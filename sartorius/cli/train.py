@@ -87,21 +87,21 @@ def train(
         typer.echo(f"{images} images to train on, {len(run.data.validation)} to validate on -> {run.folder}")
     exported = train_model(run.settings, run.data, run.folder, weights, place, seed, resume)
     if is_first_process(machine_rank):
-        if run.data.validation and overfit is None:
-            _say_score(run.folder, fold)
-        typer.echo(f"weights  {exported}")
-        if (curves := run.folder / "curves.png").is_file():
-            typer.echo(f"curves   {curves}")
+        _say_what_came(run.folder, exported, fold if overfit is None else None)
         if overfit is not None:
             _say_whether_memorised(run.folder, images)
 
 
-def _say_score(folder: Path, fold: int | None) -> None:
-    """Print the score of the weights that were exported, the best of all validations."""
+def _say_what_came(folder: Path, exported: Path, fold: int | None) -> None:
+    """Print the weights that were exported, their score if a fold was left out (the best of all validations), the curves."""
     from sartorius.detectron.validation import best_score
 
-    best = best_score(folder)
-    typer.echo(f"score    {best.score:.3f} competition mAP on fold {fold} at iteration {best.iteration}")
+    if fold is not None:
+        best = best_score(folder)
+        typer.echo(f"score    {best.score:.3f} competition mAP on fold {fold} at iteration {best.iteration}")
+    typer.echo(f"weights  {exported}")
+    if (curves := folder / "curves.png").is_file():
+        typer.echo(f"curves   {curves}")
 
 
 def _say_whether_memorised(folder: Path, images: int) -> None:

@@ -66,17 +66,22 @@ def read_training_data(
         more, _ = read_training_images(folder, cell_types)
         refuse_leaks(pixels_by_id(validation), pixels_by_id(more), str(folder))
         training += more
-    if not training:
-        why = f"all of its {len(images)} images are in fold {fold}" if images else "it has none"
-        raise UserError(
-            f"{labels or truth_csv(data_dirs[0])}: expected annotated images to train on, but {why}"
-        )
+    _require_some(training, labels or truth_csv(data_dirs[0]), len(images), fold)
     return TrainingData(
         training=training,
         validation=validation,
         validation_truth=validation_truth,
         training_truth={name: cells for name, cells in truth.items() if name not in held_out},
     )
+
+
+def _require_some(
+    training: Sequence[TrainingImage], annotations: Path, images: int, fold: int | None
+) -> None:
+    """Raises UserError if no image is left to train on; images: how many the annotations have."""
+    if not training:
+        why = f"all of its {images} images are in fold {fold}" if images else "it has none"
+        raise UserError(f"{annotations}: expected annotated images to train on, but {why}")
 
 
 def pixels_by_id(images: Iterable[TrainingImage]) -> dict[str, NDArray[np.uint8]]:

@@ -48,12 +48,15 @@ def trained_on(
         )
         for shas, of_cache in zip(shas_of_caches, pictures, strict=True)
     )
-    shas = set().union(*shas_of_caches)
-    known = sorted(shas & runs.keys())
-    where = ", ".join(str(runs[sha256]) for sha256 in known)
+    return TrainedOn(of_caches, _origin(models, set().union(*shas_of_caches), runs))
+
+
+def _origin(models: Sequence[Mapping[str, SourceModel]], shas: set[str], runs: Mapping[str, Path]) -> str:
+    """In words what tells of the weights with these hashes, and of which nothing does."""
+    known = ", ".join(str(runs[sha256]) for sha256 in sorted(shas & runs.keys()))
     unknown = sorted(sha256[:12] for sha256 in shas - runs.keys())
     silent = sorted({name for cache in models for name, model in cache.items() if not model.members_sha256})
-    said = [f"from {where}"] if known else []
+    said = [f"from {known}"] if known else []
     if unknown:
         said.append(
             f"for no image of the weights {', '.join(unknown)}, which have no {PROVENANCE} or {TRAINED_ON} beside them"
@@ -63,7 +66,7 @@ def trained_on(
             f"for no image of {', '.join(silent)}, predicted by a version that did not name its members' weights; "
             "predict again into another folder to know"
         )
-    return TrainedOn(of_caches, "; ".join(said))
+    return "; ".join(said)
 
 
 def _runs(weights: Path) -> Iterator[tuple[str, Path]]:
