@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +13,9 @@ import gradio as gr
 from sartorius.app import desk as shown
 from sartorius.app.desk import Desk
 from sartorius.app.finding import Stopped, find_cells, searched_images
-from sartorius.app.offers import Choice
+from sartorius.app.offers import Choice, Offer
 from sartorius.app.quantities import FIRST_NUMBER
-from sartorius.app.sessions import Session
+from sartorius.app.sessions import Said, Session
 from sartorius.app.steps import steps_of
 from sartorius.app.uploads import Refusal, take_uploads
 from sartorius.errors import UserError
@@ -54,8 +54,9 @@ class Numbers(NamedTuple):
 class Answers:
     """The functions behind the page's controls.
 
-    Gradio gives each its request, which tells visitors apart, and the values of components; the last ones,
-    `settings`, are always the ensemble's key, the pixel size and one threshold for each of `cell_types`.
+    Gradio gives each its request, which tells visitors apart, and the values of components; the last ones, `settings`,
+    are always the ensemble's key, the pixel size, the quantity of the charts, whether they are of all images, and one
+    threshold for each of `cell_types`.
     """
 
     def __init__(self, desk: Desk, cell_types: Sequence[str]) -> None:
@@ -64,7 +65,7 @@ class Answers:
 
     def open(self, request: gr.Request, *settings: Any) -> Overview:
         """The page of a visitor who comes, or comes back."""
-        return self._overview(*self._now(request, settings))
+        return self._present(self._session(request, settings, "offer", "thresholds"), _overview)
 
     def leave(self, request: gr.Request) -> None:
         """The visitor's files go a while after the page was closed."""
@@ -72,37 +73,40 @@ class Answers:
 
     def add(self, request: gr.Request, uploads: list[str] | None, *settings: Any) -> list[Update]:
         """Uploaded files are images of the session, the first new one is shown; what was refused is said."""
-        session, choice = self._now(request, settings)
+        session = self._session(request, settings)
         with self._desk.store.working(session):
             taken = take_uploads(session, [Path(upload) for upload in uploads or []], self._desk.limits)
         if taken.image_ids:
-            session.selected = taken.image_ids[0]
-        return [None, shown.refusals_html(taken.refusals), *self._overview(session, choice)]
+            session.look_at(taken.image_ids[0])
+        return [None, shown.refusals_html(taken.refusals), *self._present(session, _overview)]
 
     def clear(self, request: gr.Request, *settings: Any) -> list[Update]:
         """A session without images."""
         self._desk.store.restart(_key(request))
-        return ["", *self._overview(*self._now(request, settings))]
+        return ["", *self.open(request, *settings)]
 
     def select(self, request: gr.Request, image_id: str | None, *settings: Any) -> str:
         """The scene of an image of the list."""
-        session, choice = self._now(request, settings)
+        session = self._session(request, settings)
         if image_id in session.images:
-            session.selected = image_id
-        return shown.scene_json(session, choice)
+            session.look_at(image_id)
+        return self._present(session, shown.scene_json)
 
     def scene(self, request: gr.Request, *settings: Any) -> str:
         """The scene with other thresholds: what was found is cleaned again, no model runs."""
-        return shown.scene_json(*self._now(request, settings))
+        return self._present(self._session(request, settings, "thresholds"), shown.scene_json)
 
-    def measured(self, request: gr.Request, quantity: str, of_all: bool, *settings: Any) -> Numbers:
+    def measured(self, request: gr.Request, *settings: Any) -> Numbers:
         """The measurements of what the scene shows."""
-        return self._numbers(*self._now(request, settings), quantity, of_all)
+        return self._present(self._session(request, settings), _numbers)
 
-    def charts(self, request: gr.Request, quantity: str, of_all: bool, *settings: Any) -> str:
+    def sized(self, request: gr.Request, *settings: Any) -> Numbers:
+        """The measurements with another pixel size."""
+        return self._present(self._session(request, settings, "um_per_px"), _numbers)
+
+    def charts(self, request: gr.Request, *settings: Any) -> str:
         """The charts of another quantity, or of more images."""
-        session, choice = self._now(request, settings)
-        return shown.charts_html(session, choice, quantity, of_all)
+        return self._present(self._session(request, settings, "quantity", "of_all"), shown.charts_html)
 
     def thresholds(self, offer_key: str) -> list[Update]:
         """The thresholds that an ensemble's file says, for the types that it can tell apart."""
@@ -126,40 +130,33 @@ class Answers:
         self._desk.store.of(_key(request)).stopping = True
         return shown.progress_html("Stopping …", 0)
 
-    def find(
-        self, request: gr.Request, quantity: str, of_all: bool, *settings: Any
-    ) -> Iterator[list[Update]]:
+    def find(self, request: gr.Request, *settings: Any) -> Iterator[list[Update]]:
         """The images that the ensemble has not seen are searched one by one; the page follows.
 
         One bad image costs only itself. Ends early if the visitor stops or leaves.
         """
-        session, choice = self._now(request, settings)
+        session = self._session(request, settings)
         session.stopping = False
         refusals: list[Refusal] = []
-        same_overview, same_numbers = (
-            [gr.skip()] * len(Overview._fields),
-            [gr.skip()] * (len(Numbers._fields) - 1),
-        )
+        same_numbers = [gr.skip()] * (len(Numbers._fields) - 1)
+        same = [gr.skip()] * len(Overview._fields) + same_numbers
         with self._desk.store.working(session):
-            for words, share, is_new in self._search(session, choice, refusals):
+            for words, share, is_new in self._search(session, self._desk.offers[settings[0]], refusals):
                 told = [gr.skip(), shown.progress_html(words, share), gr.Button(visible=True)]
                 if not is_new:
-                    yield [*told, *same_overview, *same_numbers]
+                    yield [*told, *same]
                     continue
+                session.changes += 1
                 # the picture first, its numbers take longer
-                yield [*told, *self._overview(session, choice, searching=True), *same_numbers]
-                yield [*told, *self._all(session, choice, quantity, of_all, searching=True)]
-        ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
-        if session.closed:  # its images were removed, and the page shows that already
-            yield [*ended, *same_overview, *same_numbers]
-            return
-        yield [*ended, *self._all(session, choice, quantity, of_all)]
+                yield [*told, *self._present(session, partial(_overview, searching=True)), *same_numbers]
+                yield [*told, *self._present(session, partial(_all, searching=True))]
+            ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
+            yield [*ended, *self._present(session, _all)]
 
     def _search(
-        self, session: Session, choice: Choice, refusals: list[Refusal]
+        self, session: Session, offer: Offer, refusals: list[Refusal]
     ) -> Iterator[tuple[str, float, bool]]:
         """What is being done, the share that is done, and whether there is a new result to show."""
-        offer = choice.offer
         done_before = set(searched_images(session, offer))
         todo = [image_id for image_id in session.images if image_id not in done_before]
         if not self._desk.models.are_loaded(offer):
@@ -184,54 +181,60 @@ class Answers:
                 refusals.append(Refusal(image_id, _FAULT))
             yield words, (number + 1) / len(todo), True
 
-    def _now(self, request: gr.Request, settings: Sequence[Any]) -> tuple[Session, Choice]:
-        """The visitor's session and what is set, which the session's files follow from now on."""
-        offer_key, um_per_px, *thresholds = settings
+    def _present(self, session: Session, say: Callable[[Session, Choice], Said]) -> Said:
+        return self._desk.store.present(session, say)
+
+    def _session(self, request: gr.Request, settings: Sequence[Any], *fields: str) -> Session:
+        """The visitor's session, which follows these fields of what is set; a new one follows all.
+
+        Each is followed by the answer to its own control alone, since questions may overtake each other.
+        """
+        offer_key, um_per_px, quantity, of_all, *thresholds = settings
         offer = self._desk.offers[offer_key]
         of_type = dict(zip(self._cell_types, thresholds, strict=True))
-        choice = Choice(offer, {name: of_type[name] for name in offer.cell_types}, _pixel_size(um_per_px))
         session = self._desk.store.of(_key(request))
-        session.choice = choice
-        return session, choice
+        session.choose(Choice(offer, of_type, _pixel_size(um_per_px), quantity, of_all), fields)
+        return session
 
-    def _overview(self, session: Session, choice: Choice, searching: bool = False) -> Overview:
-        labels = shown.image_labels(session, choice.offer)
-        images = gr.Radio(choices=labels, value=session.selected)
-        button = gr.Button(
-            shown.find_label(session, choice.offer),
-            interactive=not searching and not shown.is_all_searched(session, choice.offer),
-        )
-        any_searched = gr.Column(visible=bool(searched_images(session, choice.offer)))
-        return Overview(
-            images,
-            gr.Column(visible=bool(labels)),
-            button,
-            any_searched,
-            any_searched,
-            shown.scene_json(session, choice),
-        )
 
-    def _numbers(self, session: Session, choice: Choice, quantity: str, of_all: bool) -> Numbers:
-        measured = shown.measured(session, choice)
-        any_cell = len(measured.table) > 0
-        rows = measured.table.astype(object).where(measured.table.notna(), None).to_numpy().tolist()
-        table = {"headers": list(measured.table), "data": rows, "metadata": {"display_value": measured.texts}}
-        return Numbers(
-            gr.update(facts=measured.facts),
-            gr.HTML(shown.table_note(measured), visible=not any_cell),
-            gr.Dataframe(table, visible=True) if any_cell else gr.Dataframe(visible=False),
-            shown.charts_html(session, choice, quantity, of_all),
-            shown.files_html(session, choice),
-        )
+def _overview(session: Session, choice: Choice, searching: bool = False) -> Overview:
+    labels = shown.image_labels(session, choice.offer)
+    images = gr.Radio(choices=labels, value=session.selected)
+    button = gr.Button(
+        shown.find_label(session, choice.offer),
+        interactive=not searching and not shown.is_all_searched(session, choice.offer),
+    )
+    any_searched = gr.Column(visible=bool(searched_images(session, choice.offer)))
+    return Overview(
+        images,
+        gr.Column(visible=bool(labels)),
+        button,
+        any_searched,
+        any_searched,
+        shown.scene_json(session, choice),
+    )
 
-    def _all(
-        self, session: Session, choice: Choice, quantity: str, of_all: bool, searching: bool = False
-    ) -> list[Update]:
-        """Overview and numbers together; what both have for the viewer comes as one."""
-        *overview, scene = self._overview(session, choice, searching)
-        facts, *numbers = self._numbers(session, choice, quantity, of_all)
-        facts["value"] = scene
-        return [*overview, facts, *numbers]
+
+def _numbers(session: Session, choice: Choice) -> Numbers:
+    measured = shown.measured(session, choice)
+    any_cell = len(measured.table) > 0
+    rows = measured.table.astype(object).where(measured.table.notna(), None).to_numpy().tolist()
+    table = {"headers": list(measured.table), "data": rows, "metadata": {"display_value": measured.texts}}
+    return Numbers(
+        gr.update(facts=measured.facts),
+        gr.HTML(shown.table_note(measured), visible=not any_cell),
+        gr.Dataframe(table, visible=True) if any_cell else gr.Dataframe(visible=False),
+        shown.charts_html(session, choice),
+        shown.files_html(session, choice),
+    )
+
+
+def _all(session: Session, choice: Choice, searching: bool = False) -> list[Update]:
+    """Overview and numbers together; what both have for the viewer comes as one."""
+    *overview, scene = _overview(session, choice, searching)
+    facts, *numbers = _numbers(session, choice)
+    facts["value"] = scene
+    return [*overview, facts, *numbers]
 
 
 def _pixel_size(text: str | None) -> float | None:

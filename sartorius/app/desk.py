@@ -73,10 +73,10 @@ def measured(session: Session, choice: Choice) -> Measured:
     return Measured(json.dumps(facts, separators=(",", ":")), table, texts)
 
 
-def charts_html(session: Session, choice: Choice, quantity_key: str, of_all: bool) -> str:
-    """Histogram and box plot of one quantity, of the selected image or of all that were searched."""
+def charts_html(session: Session, choice: Choice) -> str:
+    """Histogram and box plot of the chosen quantity, of the selected image or of all that were searched."""
     image_id, in_um = session.selected, choice.um_per_px is not None
-    if of_all:
+    if choice.of_all:
         table = joined_table(session, choice)
     elif image_id is not None and is_searched(session, choice.offer, image_id):
         table = cell_table(session, choice, image_id)
@@ -84,7 +84,7 @@ def charts_html(session: Session, choice: Choice, quantity_key: str, of_all: boo
         table = pd.DataFrame()
     if table.columns.empty:
         return nothing(_NOT_SEARCHED)
-    quantity = next(quantity for quantity in QUANTITIES if quantity.key == quantity_key)
+    quantity = next(quantity for quantity in QUANTITIES if quantity.key == choice.quantity)
     values, colours = table[column(quantity, in_um)], palette(choice.offer.cell_types)
     return charts(values, table["cell_type"], heading(quantity, in_um), colours) or nothing(_NO_CELL)
 

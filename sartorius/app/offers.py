@@ -37,13 +37,16 @@ class Offer(NamedTuple):
 class Choice(NamedTuple):
     """What a visitor has set.
 
-    thresholds: the least score by cell type.
+    thresholds: the least score by cell type, of all that the page has.
     um_per_px: micrometres per pixel; None measures in pixels only.
+    quantity: the key of what the charts show, of the selected image or of_all that were searched.
     """
 
     offer: Offer
     thresholds: Mapping[str, float]
     um_per_px: float | None = None
+    quantity: str = "area"
+    of_all: bool = False
 
     def key(self, image_id: str) -> str:
         """Tells which cells are shown of an image."""

@@ -19,6 +19,8 @@ _CONFIDENCE = """<div class="lead"><h2>Confidence</h2>
 <p>How sure the model must be of a cell. Lower shows more cells, higher only the surest.</p></div>"""
 #: The page tells by itself how far it is.
 _QUIET: dict[str, Any] = {"show_progress": "hidden"}
+#: What is asked while an answer is awaited is asked after it, with what is set then; Gradio would drop it.
+_LATEST: dict[str, Any] = {"trigger_mode": "always_last", **_QUIET}
 
 
 class _Intake(NamedTuple):
@@ -177,26 +179,33 @@ def _tuning(first: Offer, cell_types: Sequence[str]) -> _Tuning:
 
 def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Results, tuning: _Tuning) -> None:
     """Every control is answered; whatever changes the cells that are shown is followed by their measurements."""
-    viewer, settings = results.viewer, [intake.offer, tuning.um, *tuning.sliders]
+    viewer = results.viewer
+    settings = [intake.offer, tuning.um, results.quantity, results.scope, *tuning.sliders]
     overview = [intake.images, intake.shelf, intake.find, results.column, tuning.column, viewer]
-    chart_inputs = [results.quantity, results.scope, *settings]
     numbers = [viewer, results.note, results.table, results.charts, results.taken]
-    measured = (answers.measured, chart_inputs, numbers)
+    measured = (answers.measured, settings, numbers)
 
     def measured_after(event: Any) -> None:
-        event.then(*measured, trigger_mode="always_last", **_QUIET)  # `once` drops what is asked meanwhile
+        event.then(*measured, **_LATEST)
 
     page.unload(answers.leave)
     measured_after(page.load(answers.open, settings, overview, **_QUIET))
     arrived = [intake.drop, intake.notice, *overview]
     measured_after(
-        intake.drop.upload(answers.add, [intake.drop, *settings], arrived, concurrency_limit=2, **_QUIET)
+        intake.drop.upload(
+            answers.add,
+            [intake.drop, *settings],
+            arrived,
+            trigger_mode="multiple",
+            concurrency_limit=2,
+            **_QUIET,
+        )
     )
     measured_after(intake.clear.click(answers.clear, settings, [intake.notice, *overview], **_QUIET))
-    measured_after(intake.images.input(answers.select, [intake.images, *settings], viewer, **_QUIET))
+    measured_after(intake.images.input(answers.select, [intake.images, *settings], viewer, **_LATEST))
     intake.find.click(
         answers.find,
-        chart_inputs,
+        settings,
         [intake.notice, intake.progress, intake.stop, *overview, *numbers[1:]],
         concurrency_limit=1,
         show_progress_on=intake.progress,
@@ -204,22 +213,23 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     )
     intake.stop.click(answers.stop, None, intake.progress, queue=False, **_QUIET)
     for change in (intake.offer.input, tuning.reset.click):
-        restored = change(answers.thresholds, intake.offer, tuning.sliders, **_QUIET)
-        measured_after(restored.then(answers.open, settings, overview, **_QUIET))
+        restored = change(answers.thresholds, intake.offer, tuning.sliders, **_LATEST)
+        measured_after(restored.then(answers.open, settings, overview, **_LATEST))
     moved = [slider.input for slider in tuning.sliders]
-    measured_after(gr.on(moved, answers.scene, settings, viewer, trigger_mode="always_last", **_QUIET))
-    _connect_readings(answers, results, tuning, chart_inputs, numbers)
+    measured_after(gr.on(moved, answers.scene, settings, viewer, **_LATEST))
+    _connect_readings(answers, results, tuning, settings, numbers)
 
 
 def _connect_readings(
-    answers: Answers, results: _Results, tuning: _Tuning, inputs: list[Any], numbers: list[Any]
+    answers: Answers, results: _Results, tuning: _Tuning, settings: list[Any], numbers: list[Any]
 ) -> None:
     """Controls that change how cells are read, and not which of them are shown.
 
-    inputs, numbers: what the measurements are made from, and where they stand.
+    settings, numbers: what the measurements are made from, and where they stand.
     """
     um = tuning.um  # its `input` misses what is pasted
-    um.change(answers.measured, inputs, numbers, trigger_mode="always_last", **_QUIET)
-    um.change(answers.size_note, um, tuning.um_note, trigger_mode="always_last", **_QUIET)
-    gr.on([results.quantity.input, results.scope.input], answers.charts, inputs, results.charts, **_QUIET)
-    results.table.select(answers.chosen_row, None, results.viewer, **_QUIET)
+    um.change(answers.sized, settings, numbers, **_LATEST)
+    um.change(answers.size_note, um, tuning.um_note, **_LATEST)
+    gr.on([results.quantity.input, results.scope.input], answers.charts, settings, results.charts, **_LATEST)
+    # `multiple`, since Gradio asks again for the first row instead of the latest one
+    results.table.select(answers.chosen_row, None, results.viewer, trigger_mode="multiple", **_QUIET)

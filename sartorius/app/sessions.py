@@ -4,10 +4,11 @@ import secrets
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
+from typing import TypeVar
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from sartorius.app.offers import Choice
 from sartorius.rle import CocoRle
 
 _SECONDS_PER_MINUTE = 60
+Said = TypeVar("Said")
 
 
 class Session:
@@ -26,6 +28,8 @@ class Session:
     images: image files by id, in the order in which they came.
     selected: the image that the visitor looks at.
     choice: what the visitor has set, which the files to take away follow; None before anything was shown.
+    changes: how often something that the page shows has changed.
+    successor: the session that has taken this one's place after the visitor removed all images.
     known: what was measured on masks, by image.
     tables: measurements, the longest unused first.
     stopping: whether the visitor has asked to stop the search.
@@ -38,14 +42,31 @@ class Session:
         self.images: dict[str, Path] = {}
         self.selected: str | None = None
         self.choice: Choice | None = None
+        self.changes = 0
+        self.successor: Session | None = None
         self.known: dict[str, dict[CocoRle, dict[str, float]]] = {}
         self.tables: OrderedDict[Hashable, pd.DataFrame] = OrderedDict()
         self.lock = RLock()
+        self._choosing = Lock()
         self.used_s = now_s
         self.left_s: float | None = None
         self.workers = 0
         self.stopping = False
         self.closed = False
+
+    def choose(self, choice: Choice, fields: Sequence[str]) -> None:
+        """These fields of what the visitor has set are as in `choice` from now on, or all if none was known."""
+        with self._choosing:
+            chosen = {name: getattr(choice, name) for name in fields}
+            known = choice if self.choice is None else self.choice._replace(**chosen)
+            if known != self.choice:
+                self.choice = known
+                self.changes += 1
+
+    def look_at(self, image_id: str) -> None:
+        """The visitor looks at another image."""
+        self.selected = image_id
+        self.changes += 1
 
 
 class SessionStore:
@@ -95,10 +116,13 @@ class SessionStore:
                 self._sessions[key].left_s = self._clock()
 
     def restart(self, key: str) -> Session:
-        """A new, empty session in place of the one there was."""
+        """A new, empty session in place of the one there was; what was set stays."""
         with self._lock:
+            before = self.of(key)
             self._remove(key)
-            return self.of(key)
+            before.successor = self.of(key)
+            before.successor.choice = before.choice
+            return before.successor
 
     def expire(self) -> int:
         """Remove the sessions that were left or not used for long; returns how many."""
@@ -127,6 +151,22 @@ class SessionStore:
                 session.used_s = self._clock()
                 if session.closed and not session.workers:
                     shutil.rmtree(session.folder, ignore_errors=True)
+
+    def present(self, session: Session, say: Callable[[Session, Choice], Said]) -> Said:
+        """What there is to say to a visitor by now, however much has changed since it was asked.
+
+        Answers overtake each other, and the page shows the one that comes last: it has to be true then.
+        say: called as say(session, choice), anew if something has changed meanwhile.
+        """
+        while True:
+            while session.successor is not None:
+                session = session.successor
+            before, choice = session.changes, session.choice
+            assert choice is not None
+            with self.working(session):
+                said = say(session, choice)
+            if session.changes == before and session.successor is None:
+                return said
 
     def _is_over(self, session: Session) -> bool:
         now_s = self._clock()

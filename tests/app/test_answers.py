@@ -1,3 +1,5 @@
+import json
+from collections.abc import Callable
 from html import escape
 from types import SimpleNamespace
 
@@ -5,6 +7,7 @@ import gradio as gr
 import pytest
 from bright_cells import BrightCells, bright_offer, written_png
 
+from sartorius.app import desk
 from sartorius.app.answers import Answers
 from sartorius.app.desk import Desk
 from sartorius.app.limits import Limits
@@ -16,19 +19,13 @@ REQUEST = SimpleNamespace(session_hash="visitor")
 
 @pytest.fixture
 def page(tmp_path):
-    """A page whose visitor removes all images while the first of two is searched."""
+    """A page whose visitor has added two images of three cells each."""
     offer = bright_offer(tmp_path / "ensemble")
-    settings = [offer.key, "", *[offer.thresholds[name] for name in offer.cell_types]]
-
-    class Leaving(BrightCells):
-        def __call__(self, *arguments):
-            answers.clear(REQUEST, *settings)
-            return super().__call__(*arguments)
-
+    settings = [offer.key, "", "area", False, *[offer.thresholds[name] for name in offer.cell_types]]
     (tmp_path / "sessions").mkdir()
     store = SessionStore(tmp_path / "sessions", Limits())
-    desk = Desk(store, {offer.key: offer}, Models(lambda path, ensemble: {"bright": Leaving()}), Limits())
-    answers = Answers(desk, offer.cell_types)
+    shared = Desk(store, {offer.key: offer}, Models(lambda *_: {"bright": BrightCells()}), Limits())
+    answers = Answers(shared, offer.cell_types)
     session = store.of("visitor")
     (session.folder / "images").mkdir()
     for name in ("a", "b"):
@@ -37,13 +34,72 @@ def page(tmp_path):
     return SimpleNamespace(answers=answers, settings=settings, session=session)
 
 
-def test_a_search_whose_images_are_removed_ends_and_hides_its_progress(page):
-    updates = list(page.answers.find(REQUEST, "area", False, *page.settings))
+def meanwhile(monkeypatch, owner: object, name: str, change: Callable[[], object]) -> None:
+    """The first call of a function takes so long that something else is done while it runs."""
+    slow, changes = getattr(owner, name), [change]
+
+    def called(*arguments, **named):
+        made = slow(*arguments, **named)
+        if changes:
+            changes.pop()()
+        return made
+
+    monkeypatch.setattr(owner, name, called)
+
+
+def rows(table: gr.Dataframe) -> int:
+    return len(table.value["data"])
+
+
+def test_a_search_whose_images_are_removed_ends_and_shows_that_there_are_none(page, monkeypatch):
+    meanwhile(monkeypatch, BrightCells, "__call__", lambda: page.answers.clear(REQUEST, *page.settings))
+    updates = list(page.answers.find(REQUEST, *page.settings))
     assert page.session.closed
-    refusals, progress, stop, *rest = updates[-1]
+    refusals, progress, stop, images, *_, files = updates[-1]
     assert (refusals, progress) == ("", "")
     assert stop.visible is False
-    assert all(update == gr.skip() for update in rest)
+    assert images.choices == []
+    assert "href" not in files
+
+
+def test_measurements_that_take_long_are_of_what_is_set_when_they_are_done(page, monkeypatch):
+    """Else they overwrite those of a later answer, and the table is of cells that are not shown."""
+    list(page.answers.find(REQUEST, *page.settings))
+    strict = [*page.settings[:4], *[0.7 for _ in page.settings[4:]]]
+    meanwhile(monkeypatch, desk, "measured", lambda: page.answers.scene(REQUEST, *strict))
+    assert rows(page.answers.measured(REQUEST, *page.settings).table) == 2
+
+
+def test_measurements_of_images_that_were_removed_meanwhile_are_not_shown(page, monkeypatch):
+    list(page.answers.find(REQUEST, *page.settings))
+    meanwhile(monkeypatch, desk, "measured", lambda: page.answers.clear(REQUEST, *page.settings))
+    numbers = page.answers.measured(REQUEST, *page.settings)
+    assert numbers.table.visible is False
+    assert "href" not in numbers.files
+
+
+def test_a_question_that_was_overtaken_does_not_take_settings_back(page):
+    list(page.answers.find(REQUEST, *page.settings))
+    page.answers.scene(REQUEST, *page.settings[:4], *[0.7 for _ in page.settings[4:]])
+    for ask in (page.answers.measured, page.answers.sized, page.answers.charts):
+        ask(REQUEST, *page.settings)
+    assert len(json.loads(page.answers.select(REQUEST, "a", *page.settings))["cells"]) == 2
+
+
+def test_a_search_shows_what_is_set_and_looked_at_while_it_runs(page, monkeypatch):
+    strict = [*page.settings[:2], "perimeter", True, *[0.7 for _ in page.settings[4:]]]
+
+    def change() -> None:
+        page.answers.scene(REQUEST, *strict)
+        page.answers.charts(REQUEST, *strict)
+        page.answers.select(REQUEST, "b", *strict)
+
+    meanwhile(monkeypatch, BrightCells, "__call__", change)
+    *_, facts, _, table, charts, _ = list(page.answers.find(REQUEST, *page.settings))[-1]
+    assert json.loads(facts["value"])["name"] == "b"
+    assert rows(table) == 2
+    assert "4 cells" in charts
+    assert "Perimeter" in charts
 
 
 @pytest.mark.parametrize(
@@ -61,7 +117,7 @@ def test_a_search_whose_images_are_removed_ends_and_hides_its_progress(page):
     ],
 )
 def test_a_pixel_size_is_taken_with_point_or_comma_and_with_its_unit(page, typed, um_per_px):
-    page.answers.scene(REQUEST, page.settings[0], typed, *page.settings[2:])
+    page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:])
     assert page.session.choice.um_per_px == um_per_px
     assert page.answers.size_note(typed) == ""
 
@@ -70,6 +126,6 @@ def test_a_pixel_size_is_taken_with_point_or_comma_and_with_its_unit(page, typed
     "typed", ["abc", "0", "-1", "1,234.5", "nan", "inf", "1e-20", "1.24 mm", "um", "<i>"]
 )
 def test_what_is_no_pixel_size_leaves_pixels_and_is_said_as_text(page, typed):
-    page.answers.scene(REQUEST, page.settings[0], typed, *page.settings[2:])
+    page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:])
     assert page.session.choice.um_per_px is None
     assert f"“{escape(typed)}” is no pixel size. Type a number above 0" in page.answers.size_note(typed)

@@ -1,5 +1,6 @@
 """The page as visitors use it, in a real browser."""
 
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import tifffile
 from bright_cells import DISCS, SIZE_HW, Disc, written_png, written_tiff_16_bit
 from browser import Served, Visit, chromium_path, is_colour, served, share_around
 
+from sartorius.app import desk
 from sartorius.app.downloads import DOWNLOADS
 from sartorius.app.names import palette
 from sartorius.formats import read_any
@@ -98,6 +100,24 @@ def test_a_threshold_hides_a_cell_at_once_without_the_model(searched, server):
     searched.page.click("#reset")
     searched.wait_for_text(".viewer-count", "3 cells")
     assert server.model.looks == looks
+
+
+def test_measurements_that_take_long_do_not_overwrite_later_ones(searched, monkeypatch):
+    quick = desk.measured
+
+    def measured(session, choice):
+        if choice.thresholds["astro"] == 0.5:
+            time.sleep(1)
+        return quick(session, choice)
+
+    monkeypatch.setattr(desk, "measured", measured)
+    searched.show("deep")
+    searched.set_threshold(0.7)
+    searched.page.wait_for_selector("#table [data-testid=cell-2-0]", state="detached")
+    searched.page.wait_for_timeout(1500)
+    assert searched.page.locator("#table [data-testid=cell-2-0]").count() == 0
+    searched.page.click("#reset")
+    searched.page.wait_for_selector("#table [data-testid=cell-2-0]")
 
 
 @pytest.mark.parametrize(("typed", "held", "cells"), [("5", "1", 0), ("-1", "0", 3), ("", "0.7", 2)])

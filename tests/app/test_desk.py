@@ -37,18 +37,16 @@ def test_facts_belong_to_their_scene(visit):
 
 def test_charts_are_of_the_selected_image_or_of_all(visit, tmp_path):
     added(visit, tmp_path, "empty", searched=True)
-    assert "3 cells" in desk.charts_html(visit.session, visit.choice, "area", of_all=False)
+    assert "3 cells" in desk.charts_html(visit.session, visit.choice)
     visit.session.selected = "empty"
-    assert "No cell reaches" in desk.charts_html(visit.session, visit.choice, "area", of_all=False)
-    assert "3 cells" in desk.charts_html(visit.session, visit.choice, "area", of_all=True)
+    assert "No cell reaches" in desk.charts_html(visit.session, visit.choice)
+    assert "3 cells" in desk.charts_html(visit.session, visit.choice._replace(of_all=True))
 
 
 def test_charts_say_that_an_image_was_not_searched(visit, tmp_path):
     added(visit, tmp_path, "new")
     visit.session.selected = "new"
-    assert "No cells have been looked for" in desk.charts_html(
-        visit.session, visit.choice, "area", of_all=False
-    )
+    assert "No cells have been looked for" in desk.charts_html(visit.session, visit.choice)
 
 
 def test_the_list_ticks_what_was_searched_and_the_button_counts_the_rest(visit, tmp_path):
