@@ -12,16 +12,20 @@ import cv2
 import numpy as np
 import pytest
 import uvicorn
-from bright_cells import BrightCells, bright_offer
+from bright_cells import DISCS, SIZE_HW, BrightCells, bright_offer
 from numpy.typing import NDArray
 
 from sartorius.app.limits import Limits
+from sartorius.app.names import palette
 from sartorius.app.offers import Models
 from sartorius.app.server import build_server, temporary_folder
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
+ASTRO = palette(["astro"])["astro"]
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 #: A busy machine is slow to answer.
 PATIENCE_MS = 60_000
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -143,3 +147,16 @@ def share_around(
         cols = np.round(middle_rc[1] + distances * np.cos(angle)).astype(int)
         found += bool(marked[rows, cols].any())
     return found / len(angles)
+
+
+def outlined(visit: Visit) -> list[bool]:
+    """Whether each disc has a line around it on the screen."""
+    picture = visit.picture()
+    line, scale = is_colour(picture, ASTRO), picture.shape[1] / SIZE_HW[1]
+    return [
+        share_around(
+            line, (scale * (disc.row + 0.5), scale * (disc.col + 0.5)), scale * disc.radius, 1.6 * scale
+        )
+        > 0.9
+        for disc in DISCS
+    ]

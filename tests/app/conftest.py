@@ -1,10 +1,11 @@
-"""A session with images, and an ensemble whose model finds bright discs."""
+"""A session with images and an ensemble whose model finds bright discs, and the page of both in a real browser."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bright_cells import BrightCells, bright_offer, written_png
+from bright_cells import BrightCells, bright_offer, written_png, written_tiff_16_bit
 
 pytest.importorskip("gradio")
 
@@ -24,6 +25,47 @@ def visit(tmp_path: Path) -> SimpleNamespace:
     find_cells(session, offer, {"bright": model}, "well", lambda done, total: None)
     session.choice = Choice(offer, offer.thresholds)
     return SimpleNamespace(store=store, session=session, offer=offer, model=model, choice=session.choice)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """The page's server, with the model behind it."""
+    from browser import served
+
+    with served(tmp_path_factory.mktemp("ensemble")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    from browser import chromium_path, playwright
+
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=chromium_path())
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two images of the same cells, and half a file."""
+    folder = tmp_path_factory.mktemp("images")
+    whole = written_png(folder / "well.png")
+    (folder / "broken.png").write_bytes(whole.read_bytes()[:120])
+    return {"well": whole, "deep": written_tiff_16_bit(folder / "deep.tif"), "broken": folder / "broken.png"}
+
+
+@pytest.fixture(scope="module")
+def searched(browser: object, server: object, images: dict[str, Path]) -> Iterator[object]:
+    """A visitor who has searched a PNG and a 16-bit TIFF; tests leave settings as they find them."""
+    from browser import DESKTOP, Visit
+
+    visit = Visit(browser, server.url, **DESKTOP)
+    visit.add(images["well"], images["deep"])
+    visit.find()
+    yield visit
+    assert visit.faults == []
+    visit.close()
 
 
 def _made(folder: Path) -> Path:

@@ -1,8 +1,6 @@
 """The page as visitors use it, in a real browser."""
 
-import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,67 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from bright_cells import DISCS, SIZE_HW, Disc, written_png, written_tiff_16_bit
-from browser import Served, Visit, chromium_path, is_colour, served, share_around
+from bright_cells import DISCS, SIZE_HW, Disc, written_png
+from browser import ASTRO, DESKTOP, PHONE, Visit, is_colour, outlined
 
-from sartorius.app import desk
 from sartorius.app.downloads import DOWNLOADS
-from sartorius.app.names import palette
 from sartorius.formats import read_any
 from sartorius.submission import check_submission
-
-playwright = pytest.importorskip("playwright.sync_api")
-
-ASTRO = palette(["astro"])["astro"]
-DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("ensemble")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=chromium_path())
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two images of the same cells, and half a file."""
-    folder = tmp_path_factory.mktemp("images")
-    whole = written_png(folder / "well.png")
-    (folder / "broken.png").write_bytes(whole.read_bytes()[:120])
-    return {"well": whole, "deep": written_tiff_16_bit(folder / "deep.tif"), "broken": folder / "broken.png"}
-
-
-@pytest.fixture(scope="module")
-def searched(browser, server, images) -> Iterator[Visit]:
-    """A visitor who has searched a PNG and a 16-bit TIFF; tests leave settings as they find them."""
-    visit = Visit(browser, server.url, **DESKTOP)
-    visit.add(images["well"], images["deep"])
-    visit.find()
-    yield visit
-    assert visit.faults == []
-    visit.close()
-
-
-def outlined(visit: Visit) -> list[bool]:
-    """Whether each disc has a line around it on the screen."""
-    picture = visit.picture()
-    line, scale = is_colour(picture, ASTRO), picture.shape[1] / SIZE_HW[1]
-    return [
-        share_around(
-            line, (scale * (disc.row + 0.5), scale * (disc.col + 0.5)), scale * disc.radius, 1.6 * scale
-        )
-        > 0.9
-        for disc in DISCS
-    ]
 
 
 @pytest.mark.parametrize("image_id", ["well", "deep"])
@@ -90,49 +33,6 @@ def test_a_broken_file_is_named_with_the_reason_and_costs_only_itself(searched, 
     assert searched.texts("#images label") == ["well ✓", "deep ✓"]
 
 
-def test_a_threshold_hides_a_cell_at_once_without_the_model(searched, server):
-    searched.show("well")
-    looks = server.model.looks
-    searched.set_threshold(0.7)
-    searched.wait_for_text(".viewer-count", "2 cells")
-    assert outlined(searched) == [True, True, False]
-    searched.page.wait_for_selector("#table [data-testid=cell-2-0]", state="detached")
-    searched.page.click("#reset")
-    searched.wait_for_text(".viewer-count", "3 cells")
-    assert server.model.looks == looks
-
-
-def test_measurements_that_take_long_do_not_overwrite_later_ones(searched, monkeypatch):
-    quick = desk.measured
-
-    def measured(session, choice):
-        if choice.thresholds["astro"] == 0.5:
-            time.sleep(1)
-        return quick(session, choice)
-
-    monkeypatch.setattr(desk, "measured", measured)
-    searched.show("deep")
-    searched.set_threshold(0.7)
-    searched.page.wait_for_selector("#table [data-testid=cell-2-0]", state="detached")
-    searched.page.wait_for_timeout(1500)
-    assert searched.page.locator("#table [data-testid=cell-2-0]").count() == 0
-    searched.page.click("#reset")
-    searched.page.wait_for_selector("#table [data-testid=cell-2-0]")
-
-
-@pytest.mark.parametrize(("typed", "held", "cells"), [("5", "1", 0), ("-1", "0", 3), ("", "0.7", 2)])
-def test_a_typed_threshold_stays_in_its_bounds_for_the_box_and_the_cells(searched, typed, held, cells):
-    searched.set_threshold(0.7)
-    searched.wait_for_text(".viewer-count", "2 cells")
-    searched.page.fill("#confidence-astro input[type=number]", typed)
-    searched.page.keyboard.press("Tab")
-    searched.wait_for_text(".viewer-count", f"{cells} cells")
-    assert searched.page.input_value("#confidence-astro input[type=number]") == held
-    assert searched.texts("[data-testid=toast-body]") == []
-    searched.set_threshold(0.5)
-    searched.wait_for_text(".viewer-count", "3 cells")
-
-
 def test_a_cell_tells_its_numbers_where_it_is_pointed_at_clicked_or_chosen_in_the_table(searched):
     searched.show("well")
     page = searched.page
@@ -147,29 +47,6 @@ def test_a_cell_tells_its_numbers_where_it_is_pointed_at_clicked_or_chosen_in_th
     page.focus(".viewer-stage")
     page.keyboard.press("Escape")
     assert not page.is_visible(".viewer-facts")
-
-
-def test_a_pasted_pixel_size_gives_micrometres_and_what_is_none_is_said_at_the_field(searched):
-    searched.open_tab("Measurements")
-    searched.page.fill("#um textarea", "0,5")
-    searched.page.wait_for_selector("#table [data-testid=header-3]:has-text('Area (µm²)')")
-    (area,) = searched.texts("#table [data-testid=cell-1-3]")
-    np.testing.assert_allclose(float(area), np.pi * DISCS[1].radius ** 2 / 4, rtol=0.03)
-    searched.page.fill("#um textarea", "1,234.5")
-    searched.page.wait_for_selector("#um-note:has-text('“1,234.5” is no pixel size')")
-    searched.page.wait_for_selector("#table [data-testid=header-3]:has-text('Area (px²)')")
-    searched.page.fill("#um textarea", "")
-    searched.page.wait_for_selector("#um-note", state="hidden")
-
-
-def test_charts_are_of_one_image_or_of_all(searched):
-    searched.open_tab("Distributions")
-    assert searched.page.locator("#charts svg[role=img]").count() == 2
-    assert searched.texts("#charts td:has-text('cells')") == ["3 cells"]
-    searched.page.get_by_text("All images", exact=True).click()
-    searched.wait_for_text("#charts tbody td", "6 cells")
-    searched.page.get_by_text("This image", exact=True).click()
-    searched.wait_for_text("#charts tbody td", "3 cells")
 
 
 def unzipped(path: Path) -> Path:
@@ -238,26 +115,6 @@ def test_the_keyboard_alone_reaches_upload_threshold_cells_and_files_in_this_ord
     kinds = [f"confidence-{name}" for name in ("shsy5y", "astro", "cort")]
     assert first == ["drop", "images", *kinds, "um", "viewer", "files"]
     assert places.count("files") == len(DOWNLOADS)
-
-
-def test_a_slider_moves_and_a_cell_is_chosen_by_arrow_keys(searched):
-    searched.show("well")
-    page = searched.page
-    slider = "#confidence-astro input[type=range]"
-    wanted = float(page.input_value(slider)) + 0.105  # eleven steps
-    for _ in range(200):  # on a busy machine an answer that comes late takes a step back, the last one too
-        if searched.texts(".viewer-count") == ["2 cells"]:
-            break
-        if float(page.input_value(slider)) <= wanted:
-            page.press(slider, "ArrowRight")
-        page.wait_for_timeout(50)
-    searched.wait_for_text(".viewer-count", "2 cells")
-    page.click("#reset")
-    searched.wait_for_text(".viewer-count", "3 cells")
-    page.focus(".viewer-stage")
-    page.keyboard.press("ArrowRight")
-    assert page.is_visible(".viewer-facts")
-    page.keyboard.press("Escape")
 
 
 def test_visitors_see_only_their_own_images(searched, browser, server, tmp_path):
