@@ -2,11 +2,27 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process, resource_tracker
 from multiprocessing.context import BaseContext
-from threading import Thread
+from threading import Thread, current_thread, main_thread
+from typing import Any
 
 from fastcore.parallel import ProcessPoolExecutor
+
+
+class _Pool(ProcessPoolExecutor):  # type: ignore[misc]
+    """Processes that Ctrl-C leaves whole: each is started wholly or not at all, and work that has not begun never does."""
+
+    def submit(self, *work: Any, **named: Any) -> Future[Any]:
+        with _interrupted_later():  # it starts processes, and one started by half says so
+            begun: Future[Any] = super().submit(*work, **named)
+        return begun
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self.shutdown(cancel_futures=kind is not None)
 
 
 def worker_pool(n_workers: int, module: str) -> ProcessPoolExecutor:
@@ -16,7 +32,7 @@ def worker_pool(n_workers: int, module: str) -> ProcessPoolExecutor:
     module: name of the module that the work is in, which is imported once and not in each process.
     """
     context = _fresh_processes(module) if n_workers else None
-    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=_follow_creator)
+    return _Pool(n_workers, mp_context=context, initializer=_follow_creator)
 
 
 def _fresh_processes(module: str) -> BaseContext:
@@ -44,6 +60,22 @@ def _start_deaf_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """A block that ends before Ctrl-C is answered."""
+    if current_thread() is not main_thread():  # where Ctrl-C is never answered
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _follow_creator() -> None:

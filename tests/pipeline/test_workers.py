@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -69,6 +71,34 @@ def test_workers_say_nothing_when_ctrl_c_ends_their_creator(tmp_path: Path, mome
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
+
+
+@pytest.mark.slow
+def test_what_has_not_begun_when_ctrl_c_comes_is_not_waited_for() -> None:
+    waiting: list[Future[None]] = []
+
+    def interrupted() -> None:
+        with worker_pool(1, "time") as pool:
+            waiting.extend(pool.submit(time.sleep, 0.2) for _ in range(50))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert waiting[-1].cancelled()
+
+
+def test_ctrl_c_waits_for_a_process_that_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def submit(_: object, number: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+        started.append(number)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        worker_pool(0, __name__).submit(7)
+    assert started == [7]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_no_workers_are_this_process() -> None:
