@@ -60,7 +60,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'sartorius' has no attribute {name!r}")
-    return getattr(import_module(f"sartorius.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:  # which would take every misspelt name for one of them
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'sartorius' has no attribute {name!r}")
+        return getattr(import_module(f"sartorius.{_MODULES[name]}"), name)

@@ -47,6 +47,7 @@ class Cells:
     soft_boxes_xyxy: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        self._check_arrays()
         self._check_column("scores", self.scores, np.dtype(np.float32), (len(self),))
         for name in ("cell_types", "sources"):
             column = getattr(self, name)
@@ -70,6 +71,16 @@ class Cells:
             self._check_column("soft_boxes_xyxy", self.soft_boxes_xyxy, np.dtype(np.float32), (len(self), 4))
             if not np.isfinite(self.soft_boxes_xyxy).all():
                 raise ValueError(f"{self.image_id}: soft_boxes_xyxy holds numbers that are not finite")
+
+    def _check_arrays(self) -> None:
+        """A pandas column would be indexed by its labels, not by rows."""
+        for name in ("scores", "cell_types", "sources", "soft_masks", "soft_boxes_xyxy"):
+            column = getattr(self, name)
+            if not isinstance(column, np.ndarray) and not (column is None and name.startswith("soft_")):
+                raise ValueError(
+                    f"{self.image_id}: {name} is a {type(column).__name__}, expected a numpy array; "
+                    "np.asarray(…) makes one"
+                )
 
     def _check_column(
         self, name: str, column: NDArray[np.generic], dtype: np.dtype, shape: tuple[int, ...]
@@ -101,13 +112,20 @@ class Cells:
 
     @cached_property
     def areas_px(self) -> NDArray[np.int64]:
-        """(N,) pixels of each mask."""
-        return rle.areas_px(self.masks)
+        """(N,) pixels of each mask; kept, and so read-only."""
+        areas = rle.areas_px(self.masks)
+        areas.flags.writeable = False
+        return areas
 
     @cached_property
     def boxes_xyxy(self) -> NDArray[np.float32]:
-        """(N, 4) tight boxes of the masks: left, top, right, bottom in pixels, right and bottom exclusive."""
-        return rle.boxes_xyxy(self.masks)
+        """(N, 4) tight boxes of the masks: left, top, right, bottom in pixels, right and bottom exclusive.
+
+        They are kept, and so read-only.
+        """
+        boxes = rle.boxes_xyxy(self.masks)
+        boxes.flags.writeable = False
+        return boxes
 
 
 def annotated(

@@ -41,8 +41,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` when the block ends without an error."""
-    folder = folder.absolute()
+    """A new folder that takes the place of `folder` when the block ends without an error.
+
+    A link stays one: what it points to is replaced.
+    """
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         new, old = Path(name) / "new", Path(name) / "old"
@@ -56,6 +59,19 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         new.rename(folder)
 
 
+@contextmanager
+def filled_folder(folder: Path) -> Iterator[Path]:
+    """A new folder whose files move into `folder`, which is new or empty, when the block ends without an error.
+
+    Otherwise `folder` is left empty. It may be a mounted disk, or stand where nothing else can be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as name:
+        yield Path(name)
+        for path in list(Path(name).iterdir()):
+            path.rename(folder / path.name)
+
+
 def refuse_input(out: Path, inputs: Iterable[Path]) -> None:
     """Raise UserError if a file to write is one of those that are read; inputs need not exist."""
     for given in inputs:
@@ -63,6 +79,14 @@ def refuse_input(out: Path, inputs: Iterable[Path]) -> None:
             raise UserError(
                 f"{out}: expected another file than the input {given}, which stays as it is; choose another name"
             )
+
+
+def require_writable(path: Path) -> None:
+    """Raise UserError unless a file can be written there: asked before long work, of which nothing would be left.
+
+    The folder is made if it is missing.
+    """
+    _temporary(path).unlink()
 
 
 def require_suffix(path: Path, suffixes: Collection[str], what: str) -> None:
@@ -84,7 +108,7 @@ def refuse_foreign(
     is_ours: tells whether a folder is one; what: such a result in words, for the message.
     parts: patterns of all that such a result consists of, as paths in the folder; anything else is the user's own.
     """
-    if folder.is_file() or folder.absolute().is_mount():
+    if folder.is_file() or folder.resolve().is_mount():
         raise UserError(
             f"{folder}: expected the name of a folder to write; choose a folder inside or beside it"
         )

@@ -4,16 +4,14 @@ A mask is read as lines of pixels laid end to end: its rows in the competition's
 `turned` goes from the one to the other.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from sartorius.compiled import compiled, with_room
 
-#: Pixels handled at once by `turned` (a single larger mask is handled alone): about 100 MB of arrays.
-CHUNK_PX = 2_000_000
+Ints = NDArray[np.int64]
 
 
 class LineRuns(NamedTuple):
@@ -79,55 +77,58 @@ def turned(runs: LineRuns, lines: Ints, line_px: Ints) -> LineRuns:
         for runs along rows, (widths, heights) for runs along columns.
     Returns the fewest runs that cover the same pixels.
     """
-    parts = [no_runs()]
-    for first, stop in _chunks(runs, lines * line_px):
-        part = _turned_chunk(runs.of_masks(first, stop), lines[first:stop], line_px[first:stop])
-        parts.append(part._replace(masks=part.masks + first))
-    return LineRuns(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _chunks(runs: LineRuns, sizes_px: Ints) -> Iterator[tuple[int, int]]:
-    """Spans of masks with at most `CHUNK_PX` pixels set, and an image area that 32-bit numbers can count."""
-    set_px = np.bincount(runs.masks, weights=runs.lengths, minlength=len(sizes_px)).astype(np.int64)
-    set_ends, size_ends = np.cumsum(set_px), np.cumsum(sizes_px + 1)
-    first = 0
-    while first < len(sizes_px):
-        set_before, size_before = (set_ends[first - 1], size_ends[first - 1]) if first else (0, 0)
-        stop = min(
-            int(np.searchsorted(set_ends, set_before + CHUNK_PX, side="right")),
-            int(np.searchsorted(size_ends, size_before + 2**31 - 1, side="right")),
-        )
-        stop = max(stop, first + 1)
-        yield first, stop
-        first = stop
-
-
-def _turned_chunk(runs: LineRuns, lines: Ints, line_px: Ints) -> LineRuns:
-    masks, starts, lengths = _cut_at_line_ends(runs, line_px)
-    if not len(masks):
+    if not len(runs.starts):
         return no_runs()
-    size_ends = np.cumsum(lines * line_px + 1)
-    first_pixels = size_ends - lines * line_px - 1
-    line, place = np.divmod(starts, line_px[masks])
-    step = lines[masks]
-    within = places(lengths)
-    within *= step[0] if np.all(step == step[0]) else np.repeat(step, lengths)
-    pixels = np.repeat(first_pixels[masks] + place * step + line, lengths) + within
-    if size_ends[-1] < 2**31:  # 32 bits are sorted four times as fast
-        return runs_of_pixels(np.sort(pixels.astype(np.int32)), first_pixels)
-    return runs_of_pixels(np.sort(pixels), first_pixels)
+    # the loop is compiled anew for columns that do not lie together
+    lines, line_px = np.ascontiguousarray(lines), np.ascontiguousarray(line_px)
+    runs = LineRuns(*map(np.ascontiguousarray, runs))
+    counts = runs.counts(len(lines))
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+    set_px = np.bincount(runs.masks, weights=runs.lengths)
+    ends = np.zeros(int(line_px.max()) + 1, dtype=np.int64)
+    pixels = np.empty(int(set_px.max()), dtype=np.int64)
+    run_ends = np.zeros(len(lines), dtype=np.int64)
+
+    def turn(starts: Ints, lengths: Ints) -> int:
+        return _turn(runs, offsets, lines, line_px, ends, pixels, run_ends, starts, lengths)
+
+    starts, lengths = with_room(turn, 2 * len(runs.starts))
+    masks = np.repeat(np.arange(len(lines)), np.diff(run_ends, prepend=0))
+    return LineRuns(masks, starts, lengths)
 
 
-def _cut_at_line_ends(runs: LineRuns, line_px: Ints) -> LineRuns:
-    """The same pixels in runs that each stay within one line."""
-    masks, starts, lengths = runs
-    px = line_px[masks]
-    first_lines = starts // px
-    pieces = (starts + lengths - 1) // px - first_lines + 1
-    if np.all(pieces == 1):
-        return runs
-    lines = np.repeat(first_lines, pieces) + places(pieces)
-    px = np.repeat(px, pieces)
-    cut_starts = np.maximum(np.repeat(starts, pieces), lines * px)
-    cut_ends = np.minimum(np.repeat(starts + lengths, pieces), (lines + 1) * px)
-    return LineRuns(np.repeat(masks, pieces), cut_starts, cut_ends - cut_starts)
+@compiled
+def _turn(
+    runs: LineRuns, offsets: Ints, lines: Ints, line_px: Ints,
+    ends: Ints, pixels: Ints, run_ends: Ints, turned_starts: Ints, turned_lengths: Ints,
+) -> int:  # fmt: skip
+    """The number of runs across the lines; those of mask i end before run `run_ends[i]`, if there is room for them.
+
+    offsets: mask i has the runs `offsets[i]` to `offsets[i + 1]`.
+    ends: room for one number more than the longest line has pixels.
+    pixels: room for the pixels of the largest mask, which are sorted by counting them at each place of a line.
+    """
+    found = 0
+    for mask in range(len(lines)):
+        px, step, first, stop = line_px[mask], lines[mask], offsets[mask], offsets[mask + 1]
+        ends[: px + 1] = 0
+        for run in range(first, stop):
+            for pixel in range(runs.starts[run], runs.starts[run] + runs.lengths[run]):
+                ends[pixel % px + 1] += 1
+        for place in range(px):
+            ends[place + 1] += ends[place]
+        set_px = ends[px]
+        for run in range(first, stop):
+            for pixel in range(runs.starts[run], runs.starts[run] + runs.lengths[run]):
+                line, place = pixel // px, pixel % px
+                pixels[ends[place]] = place * step + line
+                ends[place] += 1
+        begin = 0
+        for at in range(1, set_px + 1):
+            if at == set_px or pixels[at] != pixels[at - 1] + 1:
+                if found < len(turned_starts):
+                    turned_starts[found], turned_lengths[found] = pixels[begin], at - begin
+                found += 1
+                begin = at
+        run_ends[mask] = found
+    return found

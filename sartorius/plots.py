@@ -73,8 +73,9 @@ def colours_of(cell_types: NDArray[np.str_]) -> dict[str, Colour]:
     return {name: colours[name] for name in names if name in cell_types}
 
 
-def write_picture(path: Path, picture: Picture) -> Path:
-    """Write an RGB picture as PNG, whole or not at all."""
+def write_picture(path: str | Path, picture: Picture) -> Path:
+    """Write an RGB picture as PNG, whole or not at all; returns its path."""
+    path = Path(path)
     with atomic_path(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
     return path

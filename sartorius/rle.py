@@ -44,10 +44,17 @@ class Crop(NamedTuple):
 
 
 def coco_from_dense(mask: NDArray[np.bool_]) -> CocoRle:
-    """Pack a (height, width) boolean mask."""
+    """Pack a (height, width) boolean mask; of whole numbers all but 0 are cell.
+
+    Raises ValueError for other shapes, and for fractions, whose threshold is not known here.
+    """
     if mask.ndim != 2:
         raise ValueError(f"mask has shape {mask.shape}, expected (height, width)")
-    packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    if mask.dtype.kind == "f" and not np.array_equal(mask, np.rint(mask)):
+        raise ValueError(
+            f"mask has fractions of type {mask.dtype}, expected booleans: mask >= 0.5 for example"
+        )
+    packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.bool_).view(np.uint8))
     return CocoRle((mask.shape[0], mask.shape[1]), packed["counts"])
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from drawing import cell, cells, drawn
 
@@ -36,6 +37,12 @@ def test_boxes_and_areas_are_those_of_the_masks():
         ("scores", np.array([0.9, 0.4]), "scores has dtype float64"),
         ("scores", np.array([0.9, 1.5], np.float32), r"scores lie in \[0.8\d*, 1.5\]"),
         ("scores", np.array([0.9, np.nan], np.float32), "scores lie in"),
+        ("scores", [0.9, 0.4], "scores is a list, expected a numpy array"),
+        (
+            "soft_boxes_xyxy",
+            [[0, 0, 2, 1], [2, 1, 4, 2]],
+            "soft_boxes_xyxy is a list, expected a numpy array",
+        ),
         ("cell_types", np.array(["cort"]), r"cell_types has dtype <U4 and shape \(1,\)"),
         ("sources", np.array([1, 2]), "sources has dtype int64"),
         ("size_hw", (4, 2), r"a mask has size \(2, 4\), expected \(4, 2\)"),
@@ -58,9 +65,24 @@ def test_columns_that_do_not_agree_are_refused_by_name(column, value, message):
         two(**{column: value})
 
 
+def test_a_column_of_a_table_whose_rows_were_sorted_is_refused_since_its_labels_would_choose_others():
+    scores = pd.DataFrame({"score": np.array([0.4, 0.9], np.float32)}).sort_values("score", ascending=False)
+    with pytest.raises(ValueError, match="drawn: scores is a Series, expected a numpy array"):
+        two(scores=scores["score"])
+
+
 def test_a_record_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         two().scores = np.zeros(2, np.float32)
+
+
+def test_boxes_and_areas_cannot_be_changed_in_place_for_the_record_keeps_them():
+    found = two()
+    with pytest.raises(ValueError, match="read-only"):
+        found.boxes_xyxy[:, 2:] -= found.boxes_xyxy[:, :2]
+    with pytest.raises(ValueError, match="read-only"):
+        found.areas_px[0] = 0
+    assert (found.boxes_xyxy.tolist(), found.areas_px.tolist()) == ([[0, 0, 2, 1], [2, 1, 4, 2]], [2, 2])
 
 
 @pytest.mark.parametrize("rows", [[1], np.array([1]), np.array([False, True]), [False, True], slice(1, None)])

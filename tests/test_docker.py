@@ -146,7 +146,7 @@ def test_the_page_is_published_to_this_machine_alone():
     assert not any("ports" in SERVICES[service] for service in ("train", "predict"))
 
 
-def test_the_health_check_asks_the_page_and_fails_without_an_answer():
+def test_the_health_check_asks_the_page_and_fails_without_an_answer(monkeypatch):
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/health" else 404)
@@ -157,6 +157,7 @@ def test_the_health_check_asks_the_page_and_fails_without_an_answer():
 
     (kind, interpreter, option, code) = SERVICES["app"]["healthcheck"]["test"]
     assert (kind, interpreter, option) == ("CMD", "python", "-c")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # Docker hands on the user's, which knows no page
     server = HTTPServer(("127.0.0.1", 0), Page)
     asked = code.replace("7860", str(server.server_port))
     Thread(target=server.serve_forever, daemon=True).start()

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from sartorius.errors import UserError
-from sartorius.files import atomic_path, refuse_foreign, refuse_input, replaced_folder, require_suffix
+from sartorius.files import (
+    atomic_path,
+    filled_folder,
+    refuse_foreign,
+    refuse_input,
+    replaced_folder,
+    require_suffix,
+    require_writable,
+)
 
 
 def test_a_finished_file_takes_the_place_of_the_one_before(tmp_path: Path):
@@ -107,3 +115,47 @@ def test_the_folder_that_a_command_runs_in_may_be_filled_and_stays_that_folder(
             (folder / text).write_text(text)
         assert os.listdir(".") == [text]
     assert os.listdir(tmp_path) == ["here"]
+
+
+def test_a_link_to_a_folder_stays_one_and_what_it_points_to_is_replaced(tmp_path: Path):
+    (tmp_path / "large disk" / "result").mkdir(parents=True)
+    link = tmp_path / "result"
+    link.symlink_to(tmp_path / "large disk" / "result")
+    for text in ("first", "second"):
+        with replaced_folder(link) as folder:
+            (folder / text).write_text(text)
+        assert os.listdir(tmp_path / "large disk" / "result") == [text]
+    assert link.is_symlink()
+    assert os.listdir(tmp_path / "large disk") == ["result"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_filled_at_the_end_or_left_empty(tmp_path: Path, there: bool):
+    target = tmp_path / "labels"
+    if there:
+        target.mkdir()
+
+    def fill(broken: bool) -> None:
+        with filled_folder(target) as folder:
+            (folder / "images").mkdir()
+            (folder / "images" / "a.tif").touch()
+            (folder / "labels.csv").touch()
+            assert os.listdir(target) == [folder.name]
+            if broken:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(broken=True)
+    assert os.listdir(target) == []
+    fill(broken=False)
+    assert sorted(os.listdir(target)) == ["images", "labels.csv"]
+    assert os.listdir(target / "images") == ["a.tif"]
+
+
+def test_asking_whether_a_file_can_be_written_leaves_the_one_that_is_there(tmp_path: Path):
+    (tmp_path / "cells.csv").write_text("good")
+    require_writable(tmp_path / "cells.csv")
+    assert (tmp_path / "cells.csv").read_text() == "good"
+    assert os.listdir(tmp_path) == ["cells.csv"]
+    with pytest.raises(UserError, match=r"the folder .+cells.csv cannot be written \(.+\); choose another"):
+        require_writable(tmp_path / "cells.csv" / "table.csv")

@@ -126,3 +126,8 @@ def test_a_wheel_has_every_module_asset_and_the_licence(tmp_path):
     metadata = Parser().parsestr((info / "METADATA").read_text(encoding="utf-8"))
     assert metadata["License"] == "Apache-2.0"
     assert (info / "licenses" / "LICENSE").exists()
+
+
+def test_the_types_of_the_package_come_with_it_for_those_who_check_theirs():
+    assert (PROJECT / "sartorius" / "py.typed").is_file()
+    assert SETUP["options.package_data"]["sartorius"].split() == ["py.typed"]

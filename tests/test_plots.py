@@ -168,6 +168,11 @@ def test_pictures_of_different_widths_stack_left_aligned_on_black():
     assert tall[-1, :, 0].tolist() == [7] * 5
 
 
+def test_a_picture_is_written_where_a_text_says_too(tmp_path):
+    path = write_picture(str(tmp_path / "a.png"), np.zeros((2, 3, 3), np.uint8))
+    assert (path, path.is_file()) == (tmp_path / "a.png", True)
+
+
 def test_a_written_picture_reads_back_as_it_was(tmp_path):
     picture = overlay(grey(6, 6), SQUARE)
     path = write_picture(tmp_path / "deep" / "picture.png", picture)

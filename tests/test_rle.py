@@ -12,7 +12,6 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from sartorius import line_runs
 from sartorius.rle import (
     CocoRle,
     Crop,
@@ -139,15 +138,10 @@ def test_many_masks_of_many_sizes_agree_with_the_pixel_by_pixel_versions(many):
     assert boxes_xyxy(cocos).tolist() == [slow.box_xyxy(mask) for mask in many]
 
 
-@settings(deadline=None)
-@given(st.lists(masks, max_size=6), st.integers(1, 20))
-def test_the_size_of_the_chunks_changes_nothing(many, chunk_px):
-    cocos = [reference_coco(mask) for mask in many]
-    expected = kaggles_from_cocos(cocos)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(line_runs, "CHUNK_PX", chunk_px)
-        assert kaggles_from_cocos(cocos) == expected
-        assert cocos_from_kaggles(expected) == cocos
+def test_runs_that_become_many_when_turned_are_all_there():
+    cross = [pixels("." * 40, "#" * 40, "." * 40), pixels("#" * 3, "#" * 3)]
+    cocos = [coco_from_dense(mask) for mask in cross]
+    assert cocos_from_kaggles([KaggleRle((3, 40), "41 40"), KaggleRle((2, 3), "1 6")]) == cocos
 
 
 @settings(deadline=None)
@@ -254,3 +248,16 @@ def test_every_annotation_of_the_competition_survives_the_round_trip(competition
     assert kaggles_from_cocos(cocos) == texts
     for text, coco in list(zip(texts, cocos, strict=True))[::3000]:
         assert reference_coco(slow.mask_of_kaggle_text(text.text, text.size_hw)) == coco
+
+
+@pytest.mark.parametrize(
+    "mask", [np.array([[0, 256, 7]]), np.array([[0, 1, 2]], np.uint8), np.array([[0.0, 1.0, 255.0]])]
+)
+def test_of_whole_numbers_all_but_zero_are_cell(mask):
+    assert dense_from_coco(coco_from_dense(mask)).tolist() == [[False, True, True]]
+
+
+@pytest.mark.parametrize("number", [0.7, np.nan])
+def test_probabilities_are_refused_for_their_threshold_is_not_known(number):
+    with pytest.raises(ValueError, match=r"fractions of type float64, expected booleans: mask >= 0\.5"):
+        coco_from_dense(np.array([[0, number]]))

@@ -15,7 +15,7 @@ from sartorius.app.desk import Desk
 from sartorius.app.finding import Stopped, find_cells, searched_images
 from sartorius.app.offers import Choice, Offer
 from sartorius.app.quantities import FIRST_NUMBER
-from sartorius.app.sessions import Said, Session
+from sartorius.app.sessions import GONE, Said, Session
 from sartorius.app.steps import steps_of
 from sartorius.app.uploads import Refusal, take_uploads
 from sartorius.errors import UserError
@@ -51,6 +51,10 @@ class Numbers(NamedTuple):
     files: Update
 
 
+_SAME_OVERVIEW = Overview(*[gr.skip()] * len(Overview._fields))
+_SAME_NUMBERS = Numbers(*[gr.skip()] * len(Numbers._fields))
+
+
 class Answers:
     """The functions behind the page's controls.
 
@@ -64,7 +68,12 @@ class Answers:
         self._cell_types = tuple(cell_types)
 
     def open(self, request: gr.Request, *settings: Any) -> Overview:
-        """The page of a visitor who comes, or comes back."""
+        """The page of a visitor who comes."""
+        self._desk.store.of(_key(request))
+        return self.restored(request, *settings)
+
+    def restored(self, request: gr.Request, *settings: Any) -> Overview:
+        """The page with another model, or with its recommended thresholds."""
         return self._present(self._session(request, settings, "offer", "thresholds"), _overview)
 
     def leave(self, request: gr.Request) -> None:
@@ -73,6 +82,7 @@ class Answers:
 
     def add(self, request: gr.Request, uploads: list[str] | None, *settings: Any) -> list[Update]:
         """Uploaded files are images of the session, the first new one is shown; what was refused is said."""
+        self._desk.store.of(_key(request))
         session = self._session(request, settings)
         with self._desk.store.working(session):
             taken = take_uploads(session, [Path(upload) for upload in uploads or []], self._desk.limits)
@@ -83,7 +93,7 @@ class Answers:
     def clear(self, request: gr.Request, *settings: Any) -> list[Update]:
         """A session without images."""
         self._desk.store.restart(_key(request))
-        return ["", *self.open(request, *settings)]
+        return ["", *self.restored(request, *settings)]
 
     def select(self, request: gr.Request, image_id: str | None, *settings: Any) -> str:
         """The scene of an image of the list."""
@@ -96,13 +106,13 @@ class Answers:
         """The scene with other thresholds: what was found is cleaned again, no model runs."""
         return self._present(self._session(request, settings, "thresholds"), shown.scene_json)
 
-    def measured(self, request: gr.Request, *settings: Any) -> Numbers:
-        """The measurements of what the scene shows."""
-        return self._present(self._session(request, settings), _numbers)
+    def measured(self, request: gr.Request, *settings: Any) -> Iterator[Numbers]:
+        """The measurements of what the scene shows, then their charts, which take longer."""
+        yield from self._measured(self._session(request, settings))
 
-    def sized(self, request: gr.Request, *settings: Any) -> Numbers:
-        """The measurements with another pixel size."""
-        return self._present(self._session(request, settings, "um_per_px"), _numbers)
+    def sized(self, request: gr.Request, *settings: Any) -> Iterator[Numbers]:
+        """The measurements with another pixel size, then their charts."""
+        yield from self._measured(self._session(request, settings, "um_per_px"))
 
     def charts(self, request: gr.Request, *settings: Any) -> str:
         """The charts of another quantity, or of more images."""
@@ -127,7 +137,9 @@ class Answers:
 
     def stop(self, request: gr.Request) -> str:
         """The search ends after the step that it is at."""
-        self._desk.store.of(_key(request)).stopping = True
+        session = self._desk.store.known(_key(request))
+        if session is not None:
+            session.stopping = True
         return shown.progress_html("Stopping …", 0)
 
     def find(self, request: gr.Request, *settings: Any) -> Iterator[list[Update]]:
@@ -138,18 +150,19 @@ class Answers:
         session = self._session(request, settings)
         session.stopping = False
         refusals: list[Refusal] = []
-        same_numbers = [gr.skip()] * (len(Numbers._fields) - 1)
-        same = [gr.skip()] * len(Overview._fields) + same_numbers
+        same_numbers = _SAME_NUMBERS[1:]
+        same = [*_SAME_OVERVIEW._replace(find=gr.Button(interactive=False)), *same_numbers]
         with self._desk.store.working(session):
-            for words, share, is_new in self._search(session, self._desk.offers[settings[0]], refusals):
-                told = [gr.skip(), shown.progress_html(words, share), gr.Button(visible=True)]
-                if not is_new:
-                    yield [*told, *same]
-                    continue
-                session.changes += 1
-                # the picture first, its numbers take longer
-                yield [*told, *self._present(session, partial(_overview, searching=True)), *same_numbers]
-                yield [*told, *self._present(session, partial(_all, searching=True))]
+            with self._desk.store.searching(session):
+                for words, share, is_new in self._search(session, self._desk.offers[settings[0]], refusals):
+                    told = [gr.skip(), shown.progress_html(words, share), gr.Button(visible=True)]
+                    if not is_new:
+                        yield [*told, *same]
+                        continue
+                    session.changes += 1
+                    # the picture first, its numbers take longer
+                    yield [*told, *self._present(session, _overview), *same_numbers]
+                    yield [*told, *self._present(session, _all)]
             ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
             yield [*ended, *self._present(session, _all)]
 
@@ -181,6 +194,10 @@ class Answers:
                 refusals.append(Refusal(image_id, _FAULT))
             yield words, (number + 1) / len(todo), True
 
+    def _measured(self, session: Session) -> Iterator[Numbers]:
+        yield self._present(session, _numbers)
+        yield _SAME_NUMBERS._replace(charts=self._present(session, shown.charts_html))
+
     def _present(self, session: Session, say: Callable[[Session, Choice], Said]) -> Said:
         return self._desk.store.present(session, say)
 
@@ -188,21 +205,24 @@ class Answers:
         """The visitor's session, which follows these fields of what is set; a new one follows all.
 
         Each is followed by the answer to its own control alone, since questions may overtake each other.
+        Raises gr.Error, which the page shows, if the session is over.
         """
         offer_key, um_per_px, quantity, of_all, *thresholds = settings
         offer = self._desk.offers[offer_key]
         of_type = dict(zip(self._cell_types, thresholds, strict=True))
-        session = self._desk.store.of(_key(request))
+        session = self._desk.store.known(_key(request))
+        if session is None:
+            raise gr.Error(GONE, duration=None, print_exception=False)
         session.choose(Choice(offer, of_type, _pixel_size(um_per_px), quantity, of_all), fields)
         return session
 
 
-def _overview(session: Session, choice: Choice, searching: bool = False) -> Overview:
+def _overview(session: Session, choice: Choice) -> Overview:
     labels = shown.image_labels(session, choice.offer)
     images = gr.Radio(choices=labels, value=session.selected)
     button = gr.Button(
         shown.find_label(session, choice.offer),
-        interactive=not searching and not shown.is_all_searched(session, choice.offer),
+        interactive=not session.searching and not shown.is_all_searched(session, choice.offer),
     )
     any_searched = gr.Column(visible=bool(searched_images(session, choice.offer)))
     return Overview(
@@ -216,6 +236,7 @@ def _overview(session: Session, choice: Choice, searching: bool = False) -> Over
 
 
 def _numbers(session: Session, choice: Choice) -> Numbers:
+    """Measurements without their charts."""
     measured = shown.measured(session, choice)
     any_cell = len(measured.table) > 0
     rows = measured.table.astype(object).where(measured.table.notna(), None).to_numpy().tolist()
@@ -224,15 +245,15 @@ def _numbers(session: Session, choice: Choice) -> Numbers:
         gr.update(facts=measured.facts),
         gr.HTML(shown.table_note(measured), visible=not any_cell),
         gr.Dataframe(table, visible=True) if any_cell else gr.Dataframe(visible=False),
-        shown.charts_html(session, choice),
+        gr.skip(),
         shown.files_html(session, choice),
     )
 
 
-def _all(session: Session, choice: Choice, searching: bool = False) -> list[Update]:
+def _all(session: Session, choice: Choice) -> list[Update]:
     """Overview and numbers together; what both have for the viewer comes as one."""
-    *overview, scene = _overview(session, choice, searching)
-    facts, *numbers = _numbers(session, choice)
+    *overview, scene = _overview(session, choice)
+    facts, *numbers = _numbers(session, choice)._replace(charts=shown.charts_html(session, choice))
     facts["value"] = scene
     return [*overview, facts, *numbers]
 

@@ -1,6 +1,7 @@
 """Histograms and box plots of a measurement by cell type, as SVG that takes the colour of the text around it."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from html import escape
 
 import numpy as np
@@ -17,6 +18,8 @@ Draw = Callable[[Axes, Groups, Mapping[str, str]], None]
 
 _WIDTH_INCHES = 5.2
 _BARS = 24
+#: Drawings that are kept; a search shows those of one image after every other image.
+_PICTURES_KEPT = 32
 
 
 def charts(values: pd.Series, cell_types: pd.Series, title: str, colours: Mapping[str, str]) -> str:
@@ -32,6 +35,15 @@ def charts(values: pd.Series, cell_types: pd.Series, title: str, colours: Mappin
     }
     if not groups:
         return ""
+    known = tuple((name, colours[name], tuple(group.tolist())) for name, group in groups.items())
+    return f'<div class="charts">{_pictures(known, title)}</div>{_summary(groups, title)}'
+
+
+@lru_cache(maxsize=_PICTURES_KEPT)
+def _pictures(known: tuple[tuple[str, str, tuple[float, ...]], ...], title: str) -> str:
+    """The drawings of each cell type's name, colour and values."""
+    groups = {name: np.array(values) for name, _, values in known}
+    colours = {name: colour for name, colour, _ in known}
     shapes = (
         (_histogram, f"Histogram of {title} by cell type", _WIDTH_INCHES * 0.56),
         (_box_plot, f"Box plot of {title} by cell type", 1.1 + 0.6 * len(groups)),
@@ -44,7 +56,7 @@ def charts(values: pd.Series, cell_types: pd.Series, title: str, colours: Mappin
             axes.set_xlabel(title)
 
         pictures.append(chart(draw_titled, label, (_WIDTH_INCHES, height_inches)))
-    return f'<div class="charts">{"".join(pictures)}</div>{_summary(groups, title)}'
+    return "".join(pictures)
 
 
 def _histogram(axes: Axes, groups: Groups, colours: Mapping[str, str]) -> None:

@@ -186,7 +186,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     measured = (answers.measured, settings, numbers)
 
     def measured_after(event: Any) -> None:
-        event.then(*measured, **_LATEST)
+        event.success(*measured, **_LATEST)
 
     page.unload(answers.leave)
     measured_after(page.load(answers.open, settings, overview, **_QUIET))
@@ -214,7 +214,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     intake.stop.click(answers.stop, None, intake.progress, queue=False, **_QUIET)
     for change in (intake.offer.input, tuning.reset.click):
         restored = change(answers.thresholds, intake.offer, tuning.sliders, **_LATEST)
-        measured_after(restored.then(answers.open, settings, overview, **_LATEST))
+        measured_after(restored.then(answers.restored, settings, overview, **_LATEST))
     moved = [slider.input for slider in tuning.sliders]
     measured_after(gr.on(moved, answers.scene, settings, viewer, **_LATEST))
     _connect_readings(answers, results, tuning, settings, numbers)

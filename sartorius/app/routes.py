@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sartorius.app.downloads import write_download
-from sartorius.app.sessions import Session, SessionStore
+from sartorius.app.sessions import GONE, Session, SessionStore
 from sartorius.data.images import read_image
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
@@ -25,7 +25,6 @@ _JPEG_QUALITY = 92
 _PRIVATE = {"Cache-Control": "private, no-store"}
 _say = logging.getLogger("sartorius")
 _FAULT = "The program failed on this file; the log of the server says why."
-_GONE = "This session is over and its files were removed. Open the page again and add the images once more."
 
 #: Nothing is loaded from elsewhere, whatever the page or Gradio may ask for. Gradio runs code that is inline and
 #: compiles templates.
@@ -55,7 +54,7 @@ def add_routes(app: FastAPI, store: SessionStore) -> None:
     def file(token: str, key: str) -> FileResponse:
         session = _session(store, token)
         if session.choice is None:
-            raise HTTPException(404, _GONE)
+            raise HTTPException(404, GONE)
         with store.working(session):
             folder = Path(tempfile.mkdtemp(dir=session.folder))
             removal = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
@@ -91,7 +90,7 @@ class SafeHeaders:
 def _session(store: SessionStore, token: str) -> Session:
     session = store.by_token(token)
     if session is None:
-        raise HTTPException(404, _GONE)
+        raise HTTPException(404, GONE)
     return session
 
 

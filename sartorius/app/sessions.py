@@ -16,6 +16,8 @@ from sartorius.app.limits import Limits
 from sartorius.app.offers import Choice
 from sartorius.rle import CocoRle
 
+#: What is said to a visitor whose session was removed.
+GONE = "This session is over and its files were removed. Open the page again and add the images once more."
 _SECONDS_PER_MINUTE = 60
 Said = TypeVar("Said")
 
@@ -32,6 +34,7 @@ class Session:
     successor: the session that has taken this one's place after the visitor removed all images.
     known: what was measured on masks, by image.
     tables: measurements, the longest unused first.
+    searching: whether the page awaits a search, perhaps one of images that were removed since.
     stopping: whether the visitor has asked to stop the search.
     closed: whether the session was removed; work for it should end.
     """
@@ -51,6 +54,7 @@ class Session:
         self.used_s = now_s
         self.left_s: float | None = None
         self.workers = 0
+        self.searching = False
         self.stopping = False
         self.closed = False
 
@@ -62,6 +66,11 @@ class Session:
             if known != self.choice:
                 self.choice = known
                 self.changes += 1
+
+    def search(self, searching: bool) -> None:
+        """A search begins or has ended."""
+        self.searching = searching
+        self.changes += 1
 
     def look_at(self, image_id: str) -> None:
         """The visitor looks at another image."""
@@ -96,9 +105,12 @@ class SessionStore:
                 folder = self._root / secrets.token_hex(8)
                 folder.mkdir(mode=0o700)
                 self._sessions[key] = Session(folder, self._clock())
-            session = self._sessions[key]
-            session.used_s, session.left_s = self._clock(), None
-            return session
+            return self._used(self._sessions[key])
+
+    def known(self, key: str) -> Session | None:
+        """The session of a page; None if it is over. A visitor who left has come back."""
+        with self._lock:
+            return self._used(self._sessions[key]) if key in self._sessions else None
 
     def by_token(self, token: str) -> Session | None:
         """The session with this secret; None if it is gone or never was."""
@@ -122,6 +134,7 @@ class SessionStore:
             self._remove(key)
             before.successor = self.of(key)
             before.successor.choice = before.choice
+            before.successor.searching = before.searching
             return before.successor
 
     def expire(self) -> int:
@@ -152,6 +165,17 @@ class SessionStore:
                 if session.closed and not session.workers:
                     shutil.rmtree(session.folder, ignore_errors=True)
 
+    @contextmanager
+    def searching(self, session: Session) -> Iterator[None]:
+        """A block that searches for a page, which awaits its end even if the images are removed meanwhile."""
+        with self._lock:
+            _latest(session).search(True)
+        try:
+            yield
+        finally:
+            with self._lock:
+                _latest(session).search(False)
+
     def present(self, session: Session, say: Callable[[Session, Choice], Said]) -> Said:
         """What there is to say to a visitor by now, however much has changed since it was asked.
 
@@ -159,14 +183,17 @@ class SessionStore:
         say: called as say(session, choice), anew if something has changed meanwhile.
         """
         while True:
-            while session.successor is not None:
-                session = session.successor
+            session = _latest(session)
             before, choice = session.changes, session.choice
             assert choice is not None
             with self.working(session):
                 said = say(session, choice)
             if session.changes == before and session.successor is None:
                 return said
+
+    def _used(self, session: Session) -> Session:
+        session.used_s, session.left_s = self._clock(), None
+        return session
 
     def _is_over(self, session: Session) -> bool:
         now_s = self._clock()
@@ -181,6 +208,13 @@ class SessionStore:
         session.closed = True
         if not session.workers:
             shutil.rmtree(session.folder, ignore_errors=True)
+
+
+def _latest(session: Session) -> Session:
+    """The session that is now in this one's place, itself if none is."""
+    while session.successor is not None:
+        session = session.successor
+    return session
 
 
 def _seconds(minutes: float) -> float:

@@ -49,7 +49,7 @@ def take_uploads(session: Session, uploads: Sequence[Path], limits: Limits) -> T
                 upload.unlink(missing_ok=True)
                 refusals.append(Refusal(upload.name, _reason(error, path)))
                 continue
-            session.images |= found
+            session.images = session.images | found  # a new one, others may be going through it
             image_ids += found
     return Taken(image_ids, refusals)
 

@@ -2,9 +2,11 @@
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,9 +90,12 @@ def ablate(
     """
     from sartorius.ablation.files import put_on, read_folder
     from sartorius.ablation.table import require_page
+    from sartorius.files import require_writable
 
     if out is not None:
         require_page(out)
+    if out is not None and not dry_run:
+        require_writable(out)
     ablations = read_folder(folder)
     if ablations.of_ensembles:
         _refuse_given(
@@ -184,12 +189,23 @@ def _of_training(ablations: "AblationFolder", training: "Training", parts: int, 
 def _run(arguments: Sequence[str]) -> None:
     """Run another command of this program in a process of its own, so that what it held on a GPU is free again."""
     typer.echo(f"sartorius {shlex.join(arguments)}", err=True)
-    done = subprocess.run([sys.executable, "-m", "sartorius", *arguments], stdout=sys.stderr, check=False)
+    with _ending_together():
+        done = subprocess.run([sys.executable, "-m", "sartorius", *arguments], stdout=sys.stderr, check=False)
     if done.returncode:
         raise UserError(
             f"sartorius {shlex.join(arguments)}: ended with status {done.returncode}, see above; once that is mended "
             "run the same command again, finished runs are kept"
         )
+
+
+@contextmanager
+def _ending_together() -> Iterator[None]:
+    """A block that SIGTERM ends with what it runs: a training left alone would hold the GPU and write on in its folder."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell_changes(ablations: "AblationFolder", training: "Training | None", as_json: bool) -> None:

@@ -31,7 +31,9 @@ class Commands(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit) as error:
+            if not _is_reader_gone(error):
+                raise
             _forget_unwritable_output()
             raise typer.Exit(READER_GONE) from None
         except KeyboardInterrupt:
@@ -52,6 +54,13 @@ class Commands(TyperGroup):
         return result
 
 
+def open_closed_streams() -> None:
+    """Let what is printed to a stream that the process was started without (`2>&-`) go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+
+
 def message_of(error: Exception) -> str:
     """What to tell a person about bad input: file first, then what happened and what to do."""
     if not isinstance(error, OSError) or error.strerror is None:
@@ -60,6 +69,11 @@ def message_of(error: Exception) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{where}the disk is full ({error.strerror}); make room and run the same command again"
     return f"{where}{error.strerror}"
+
+
+def _is_reader_gone(error: BaseException) -> bool:
+    """Whether nobody reads what is printed; rich tells it by ending the process with status 1."""
+    return isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
 
 
 def _is_usage_or_exit(error: Exception) -> bool:

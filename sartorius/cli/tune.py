@@ -64,7 +64,7 @@ def tune(
     """
     from sartorius.cli.inputs import ensemble_files, images_of_name
     from sartorius.cli.progress import shown_progress
-    from sartorius.files import refuse_input, require_suffix
+    from sartorius.files import refuse_input, require_suffix, require_writable
     from sartorius.tuning.curves import draw_curves
     from sartorius.tuning.images import Data
     from sartorius.tuning.search import Budget
@@ -77,6 +77,8 @@ def tune(
     inputs = [*ensemble_files(ensemble), truth, folds]
     refuse_input(out, inputs)
     refuse_input(picture, [*inputs, *images_of_name(truth.parent, picture.name)])
+    for path in (out, picture):
+        require_writable(path)
     names = SEARCHED if search is None else [part.strip() for part in search.split(",") if part.strip()]
     budget = Budget(checked_names(names), trials, seed)
     command = shlex.join(["sartorius", *sys.argv[1:]])

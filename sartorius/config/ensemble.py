@@ -29,9 +29,9 @@ Flip = Literal["none", "horizontal", "vertical", "rotate180"]
 class ViewSettings(FrozenSettings):
     """One test-time view: the image flipped, then resized by `scale`."""
 
-    flip: Flip = Field("none", description="Which way the image is turned before the model sees it.")
+    flip: Flip = Field(default="none", description="Which way the image is turned before the model sees it.")
     scale: Annotated[float, Field(ge=0.25, le=4)] = Field(
-        1.0, description="Resize factor on top of the model's own `input_scale`."
+        default=1.0, description="Resize factor on top of the model's own `input_scale`."
     )
 
     @property
@@ -46,20 +46,23 @@ class MemberSettings(FrozenSettings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] = Field(
         description="Short name, unique in the ensemble; part of `Cells.sources` and of folder names."
     )
-    model: RelativePath = Field("", description="Model settings file, relative to the ensemble file.")
+    model: RelativePath = Field(default="", description="Model settings file, relative to the ensemble file.")
     weights: RelativePath = Field(
-        "", description="Trained weights (.safetensors or a run's .pth), relative to the ensemble file."
+        default="",
+        description="Trained weights (.safetensors or a run's .pth), relative to the ensemble file.",
     )
     predictions: RelativePath = Field(
-        "",
+        default="",
         description="In place of `model` and `weights`: a file or folder of cells in any format of `sartorius data "
         "convert`, found by any other program, relative to the ensemble file. It is one source, without views.",
     )
     reference: RelativePath = Field(
-        "",
+        default="",
         description="COCO JSON whose numbers of images and categories `predictions` has, where those are COCO results.",
     )
-    weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of this model's votes in fusion.")
+    weight: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="Weight of this model's votes in fusion."
+    )
 
     @model_validator(mode="after")
     def _is_a_model_or_predictions(self) -> Self:
@@ -86,7 +89,7 @@ class EnsembleSettings(FrozenSettings):
     members: Annotated[tuple[MemberSettings, ...], Field(min_length=1)]
     views: Annotated[tuple[ViewSettings, ...], Field(min_length=1)] = (ViewSettings(),)
     stage_wise: StageWiseSettings | None = Field(
-        None,
+        default=None,
         description="Fuse inside the networks; `fusion` then works on that one result. null fuses masks only.",
     )
     fusion: FusionSettings = Field(default_factory=MasksSettings)
@@ -99,18 +102,18 @@ class EnsembleSettings(FrozenSettings):
     tiling: TilingSettings = Field(
         default_factory=TilingSettings, description="How images that are too large for a network are cut up."
     )
-    note: str = Field("", description="Where these settings come from.")
+    note: str = Field(default="", description="Where these settings come from.")
     settings_of: RelativePath = Field(
-        "",
+        default="",
         description="For ablations: fusion and clean-up are those that tuning finds for this ensemble file, not searched "
         "for this one.",
     )
     gains: Gains | None = Field(
-        None,
+        default=None,
         description="What each view and model is worth; a run short of time drops the least per minute first.",
     )
     tuned: TunedRecord | None = Field(
-        None, description="What `sartorius tune` searched on, if the settings come from there."
+        default=None, description="What `sartorius tune` searched on, if the settings come from there."
     )
 
     @model_validator(mode="after")

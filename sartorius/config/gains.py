@@ -30,6 +30,6 @@ class Gains(FrozenSettings):
         description="By name of the model: competition mAP of all models less that without this one.",
     )
     fewer_sources: tuple[FewerSources, ...] = Field(
-        (), description="Score thresholds of what is left when parts are dropped one after the other."
+        default=(), description="Score thresholds of what is left when parts are dropped one after the other."
     )
-    measured_on: str = Field("", description="Which images and command the gains are from.")
+    measured_on: str = Field(default="", description="Which images and command the gains are from.")

@@ -20,7 +20,7 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
     All keys stand on one level of the YAML file; the parents group them for reading only.
     """
 
-    hypothesis: str = Field("", description="Why this file exists: what an ablation should show.")
+    hypothesis: str = Field(default="", description="Why this file exists: what an ablation should show.")
     detectron: dict[str, Any] = Field(
         default_factory=dict,
         description="Any other key of detectron2's network and solver, for example MODEL.RPN.NMS_THRESH: 0.6.",

@@ -117,13 +117,13 @@ def annotations_of(table: pd.DataFrame) -> tuple[list[Annotation], dict[int, str
     """The well-formed rows of a truth file's table in order, and what is wrong with the others by line."""
     sizes_hw, faults = _sizes_hw(table)
     sound = table.loc[list(sizes_hw)]
-    texts = [KaggleRle(*row) for row in zip(sizes_hw.values(), sound["annotation"], strict=True)]
+    texts = [KaggleRle(*row) for row in zip(sizes_hw.values(), sound["annotation"].tolist(), strict=True)]
     runs, malformed = kaggle_runs(texts)
     masks = cocos_from_runs(runs, list(sizes_hw.values()))
     faults |= {int(sound.index[row]): message for row, message in malformed.items()}
-    columns = (sound.index, sound["id"], sound["cell_type"], masks, texts)
+    columns = (sound.index.tolist(), sound["id"].tolist(), sound["cell_type"].tolist(), masks, texts)
     annotations = [
-        Annotation(int(line), image_id, cell_type, mask if text.text.strip() else None, mask.size_hw)
+        Annotation(line, image_id, cell_type, mask if text.text.strip() else None, mask.size_hw)
         for line, image_id, cell_type, mask, text in zip(*columns, strict=True)
         if line not in faults
     ]
@@ -151,8 +151,8 @@ def _sizes_hw(table: pd.DataFrame) -> tuple[dict[int, tuple[int, int]], dict[int
     sizes_hw: dict[int, tuple[int, int]] = {}
     faults: dict[int, str] = {}
     first: dict[str, tuple[int, int]] = {}
-    columns = (table.index, table["id"], table["width"], table["height"], table[BEYOND_COLUMN])
-    for line, image_id, width, height, beyond in zip(*columns, strict=True):
+    columns = (table[name].tolist() for name in ("id", "width", "height", BEYOND_COLUMN))
+    for line, image_id, width, height, beyond in zip(table.index.tolist(), *columns, strict=True):
         if beyond:
             faults[line] = f"expected one value for each column, got {shortened(beyond)} after the last"
             continue

@@ -77,11 +77,12 @@ def wells_of(table: pd.DataFrame) -> tuple[dict[str, str], dict[int, str]]:
     faults: dict[int, str] = {}
     if GROUP_COLUMN not in table:
         return first, faults
-    for line, image_id, well in zip(table.index, table["id"], table[GROUP_COLUMN], strict=True):
+    columns = (table.index.tolist(), table["id"].tolist(), table[GROUP_COLUMN].tolist())
+    for line, image_id, well in zip(*columns, strict=True):
         if not well or first.setdefault(image_id, well) == well or (image_id, well) in told:
             continue
         told.add((image_id, well))
-        faults[int(line)] = f"the {GROUP_COLUMN} is {well!r}, but {first[image_id]!r} in a line above"
+        faults[line] = f"the {GROUP_COLUMN} is {well!r}, but {first[image_id]!r} in a line above"
     return first, faults
 
 

@@ -42,13 +42,17 @@ class PredictionManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(description="`member/view`, or the name of a fused result.")
-    model: str = Field("", description="The model's settings file; empty for a fused result.")
-    view: str = Field("", description="Name of the test-time view; empty for a fused result.")
+    model: str = Field(default="", description="The model's settings file; empty for a fused result.")
+    view: str = Field(default="", description="Name of the test-time view; empty for a fused result.")
     config: dict[str, Any] = Field(default_factory=dict, description="The merged settings as plain values.")
     package_version: str = Field(description="Version of sartorius that wrote the folder.")
-    weights_sha256: str = Field("", description="SHA-256 of the model's weights; empty for a fused result.")
-    fused_from: tuple[str, ...] = Field((), description="The sources of a fused result, in ascending order.")
-    cache_version: int = Field(CACHE_VERSION, description="Version of the file format.")
+    weights_sha256: str = Field(
+        default="", description="SHA-256 of the model's weights; empty for a fused result."
+    )
+    fused_from: tuple[str, ...] = Field(
+        default=(), description="The sources of a fused result, in ascending order."
+    )
+    cache_version: int = Field(default=CACHE_VERSION, description="Version of the file format.")
 
 
 class CachedPrediction(NamedTuple):

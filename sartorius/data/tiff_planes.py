@@ -193,10 +193,20 @@ def _decoded_by_opencv(path: Path, page: Any) -> NDArray[Any]:
 
 @contextmanager
 def _silent(logger_name: str) -> Iterator[None]:
-    """A library's log messages left out: what is wrong with a file is told once, by our own error."""
-    logger = logging.getLogger(logger_name)
-    before, logger.disabled = logger.disabled, True
+    """A library's log messages left out: what is wrong with a file is told once, by our own error.
+
+    By a filter of its own, so that blocks of several threads may end in any order.
+    """
+    logger, nothing = logging.getLogger(logger_name), _Nothing()
+    logger.addFilter(nothing)
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.removeFilter(nothing)
+
+
+class _Nothing(logging.Filter):
+    """Lets no message through."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return False

@@ -52,7 +52,7 @@ def write_imagej(path: Path, found: Mapping[str, Cells], known: Known) -> None:
     for image_id, cells in found.items():
         if max(cells.size_hw) > MAX_SIDE_PX:
             raise UserError(
-                f"{path}: image {image_id} has height and width {cells.size_hw}, ImageJ's regions end at "
+                f"image {image_id} has height and width {cells.size_hw}, ImageJ's regions end at "
                 f"{MAX_SIDE_PX} px; write GeoJSON"
             )
         stream = io.BytesIO()

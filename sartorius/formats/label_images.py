@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from skimage.measure import label
 
 from sartorius.cells import Cells
@@ -18,7 +17,8 @@ from sartorius.files import atomic_path
 from sartorius.formats.known import Known
 from sartorius.formats.label_numbers import read_numbers
 from sartorius.formats.label_table import TABLE, LabelRow, read_table, require_rows, write_table
-from sartorius.rle import CocoRle, Crop, cocos_from_crops, crops_from_cocos
+from sartorius.line_runs import LineRuns
+from sartorius.rle import CocoRle, cocos_from_runs, crops_from_cocos
 from sartorius.submission import UNKNOWN_CELL_TYPE
 
 Labels = NDArray[np.int64]
@@ -67,10 +67,9 @@ def read_labels(path: Path, known: Known) -> dict[str, Cells]:
     of_image: dict[str, list[_LabelFile]] = {}
     for file in files:
         of_image.setdefault(file.image_id, []).append(file)
-    found = {image_id: _read_image(of_files) for image_id, of_files in of_image.items()}
-    table = None
-    if (path / TABLE).is_file():
-        table = read_table(path / TABLE)
+    table = read_table(path / TABLE) if (path / TABLE).is_file() else None
+    found = {image_id: _read_image(of_files, table is not None) for image_id, of_files in of_image.items()}
+    if table is not None:
         labels = {(name, cell.label) for name, labelled in found.items() for cell in labelled.cells}
         require_rows(path / TABLE, table, labels)
     return {image_id: _cells(image_id, labelled, table) for image_id, labelled in found.items()}
@@ -91,7 +90,7 @@ def write_png_labels(path: Path, found: Mapping[str, Cells], known: Known) -> No
     for image_id, cells in found.items():
         if len(cells) > _MOST_PNG_LABELS:
             raise UserError(
-                f"{path}: image {image_id} has {len(cells)} cells, a PNG tells {_MOST_PNG_LABELS} apart; write TIFF"
+                f"image {image_id} has {len(cells)} cells, a PNG tells {_MOST_PNG_LABELS} apart; write TIFF"
             )
         _write_image(path / f"{image_id}.png", drawn_labels(cells))
     write_table(path / TABLE, found)
@@ -153,12 +152,14 @@ def _is_image(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def _read_image(files: Sequence[_LabelFile]) -> _Labelled:
-    """The cells of the label files of one image."""
+def _read_image(files: Sequence[_LabelFile], listed: bool) -> _Labelled:
+    """The cells of the label files of one image; listed: a table tells the labels, so that no photograph passes."""
     cells: list[_Cell] = []
     size_hw: tuple[int, int] | None = None
     for file in files:
         labels = _read_label_image(file.path)
+        if not listed:
+            _refuse_photograph(file.path, labels)
         if size_hw not in (None, labels.shape):
             raise UserError(
                 f"{file.path}: has height and width {labels.shape}, expected {size_hw} as {files[0].path}"
@@ -187,7 +188,7 @@ def _cells(image_id: str, labelled: _Labelled, table: Mapping[tuple[str, int], L
 
 
 def _read_label_image(path: Path) -> Labels:
-    """Whole numbers from 0; raises UserError if there are others, as in a picture of the labels."""
+    """Whole numbers from 0; raises UserError if there are others."""
     stored = read_numbers(path)
     if stored.dtype.kind == "f" and not np.array_equal(stored, np.rint(stored)):
         raise UserError(
@@ -195,27 +196,30 @@ def _read_label_image(path: Path) -> Labels:
         )
     if stored.min() < 0:
         raise UserError(f"{path}: expected labels from 0 (background), got {stored.min():g}")
-    labels = stored.astype(np.int64)
+    return stored.astype(np.int64)
+
+
+def _refuse_photograph(path: Path, labels: Labels) -> None:
+    """Raise UserError if the labels lie in more pieces than cells do."""
     numbers, parts = len(np.unique(labels[labels > 0])), int(label(labels, connectivity=2).max(initial=0))
     if parts > _MOST_PARTS * max(numbers, 1):
         raise UserError(
             f"{path}: expected a label image with a number for each cell, but its {numbers} numbers lie in {parts} "
             "separate pieces, as in a photograph"
         )
-    return labels
 
 
 def _masks(labels: Labels) -> dict[int, CocoRle]:
     """The mask of each label, by label in ascending order."""
-    numbers, dense = np.unique(labels, return_inverse=True)
-    dense = dense.reshape(labels.shape) + (1 if numbers[0] else 0)
-    numbers = numbers[numbers > 0]
-    crops = [
-        Crop(rows.start, cols.start, dense[rows, cols] == number)
-        for number, (rows, cols) in enumerate(find_objects(dense), start=1)
-    ]
-    size_hw = (labels.shape[0], labels.shape[1])
-    return dict(zip(numbers.tolist(), cocos_from_crops(crops, size_hw), strict=True))
+    pixels = labels.ravel()
+    starts = np.append(0, np.flatnonzero(pixels[1:] != pixels[:-1]) + 1)
+    is_cell = pixels[starts] > 0
+    starts, lengths = starts[is_cell], np.diff(starts, append=pixels.size)[is_cell]
+    numbers, masks = np.unique(pixels[starts], return_inverse=True)
+    order = np.argsort(masks, kind="stable")
+    runs = LineRuns(masks[order], starts[order], lengths[order])
+    sizes_hw = [(labels.shape[0], labels.shape[1])] * len(numbers)
+    return dict(zip(numbers.tolist(), cocos_from_runs(runs, sizes_hw), strict=True))
 
 
 def _write_image(path: Path, labels: NDArray[np.uint32]) -> None:

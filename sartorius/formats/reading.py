@@ -20,10 +20,10 @@ Reader = Callable[[Path, Known], Mapping[str, Cells]]
 
 
 def read_any(
-    path: Path,
+    path: str | Path,
     images: Images = None,
     format_name: FormatName | None = None,
-    reference: Path | None = None,
+    reference: str | Path | None = None,
 ) -> dict[str, Cells]:
     """The cells of every image of a file or folder, by image id in ascending order.
 
@@ -32,7 +32,9 @@ def read_any(
     reference: the COCO file whose numbers of images and categories a file of COCO results has.
     Raises UserError naming the file if its format is unknown, it is malformed, or images are missing.
     """
-    return read_known(path, format_name or detect_format(path), Known(images, reference))
+    path = Path(path)
+    known = Known(images, None if reference is None else Path(reference))
+    return read_known(path, format_name or detect_format(path), known)
 
 
 def read_known(path: Path, format_name: FormatName, known: Known) -> dict[str, Cells]:

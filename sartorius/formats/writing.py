@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from sartorius.cells import Cells
 from sartorius.data.competition import TRUTH_COLUMNS
 from sartorius.data.predictions import PredictionManifest, prediction_path, write_cells, write_manifest
 from sartorius.errors import UserError
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, filled_folder
 from sartorius.formats.coco import write_coco, write_livecell
 from sartorius.formats.coco_results import write_results
 from sartorius.formats.detection import FormatName
@@ -37,19 +38,21 @@ class Target(NamedTuple):
 
 
 def write_any(
-    path: Path,
+    path: str | Path,
     found: Mapping[str, Cells],
     format_name: FormatName,
     images: Images = None,
-    reference: Path | None = None,
+    reference: str | Path | None = None,
 ) -> None:
-    """Write the cells of every image as a file or folder of a format, images without cells too.
+    """Write the cells of every image as a file or folder of a format, images without cells too, whole or not at all.
 
     path: the file, or the new or empty folder, to write; what a format loses is told by `differences`.
+    found: cells by image id, which is what they are written under, whatever id the record has.
     images: image files by id, for formats that name files.
     reference: the COCO file whose numbers of images and categories a file of COCO results gets.
     Raises UserError if the path does not fit the format, or an image or cell type has a name that no file can have.
     """
+    path = Path(path)
     require_target(path, format_name)
     names = {*found, *(str(name) for cells in found.values() for name in cells.cell_types)}
     for name in sorted(names):
@@ -57,7 +60,13 @@ def write_any(
             raise UserError(
                 f"{path}: {name!r} cannot be part of a file's name; rename the image or cell type"
             )
-    TARGETS[format_name].write(path, dict(sorted(found.items())), Known(images, reference))
+    target, known = TARGETS[format_name], Known(images, None if reference is None else Path(reference))
+    in_order = {image_id: replace(cells, image_id=image_id) for image_id, cells in sorted(found.items())}
+    if target.suffix:
+        target.write(path, in_order, known)
+        return
+    with filled_folder(path) as folder:
+        target.write(folder, in_order, known)
 
 
 def require_target(path: Path, format_name: FormatName) -> None:

@@ -4,15 +4,15 @@ from math import nan
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sartorius.cells import Cells
 from sartorius.column_runs import column_runs
 from sartorius.morphometrics.cell_table import INTENSITIES, QUANTITIES, in_px, in_um
 
 _UM2_PER_MM2 = 1.0e6
-_DISTRIBUTION = ["mean", "std", "min", "25%", "50%", "75%", "max"]
-_NAMES = {"25%": "q25", "50%": "median", "75%": "q75"}
-TYPE_COLUMNS = ["image_id", "cell_type", "quantity", "cells", *(_NAMES.get(n, n) for n in _DISTRIBUTION)]
+_DISTRIBUTION = ["mean", "std", "min", "q25", "median", "q75", "max"]
+TYPE_COLUMNS = ["image_id", "cell_type", "quantity", "cells", *_DISTRIBUTION]
 
 
 def measure_image(cells: Cells, table: pd.DataFrame, um_per_px: float | None = None) -> pd.DataFrame:
@@ -56,13 +56,25 @@ def measure_types(table: pd.DataFrame) -> pd.DataFrame:
     (sample standard deviation, NaN for one cell), min, q25, median, q75, max. No cells give no rows.
     """
     wanted = [name for name in _number_columns() if name in table.columns]
-    if table.empty:
-        return pd.DataFrame(columns=TYPE_COLUMNS)
-    long = table.melt(["image_id", "cell_type"], wanted, "quantity", "value").astype({"value": np.float64})
-    order = pd.CategoricalDtype(wanted, ordered=True)
-    groups = long.astype({"quantity": order}).groupby(["image_id", "cell_type", "quantity"], observed=True)
-    found = groups["value"].describe()[["count", *_DISTRIBUTION]].rename(columns={"count": "cells", **_NAMES})
-    return found.reset_index().astype({"cells": np.int64, "quantity": str})
+    rows = [
+        (*key, name, *_distribution(cells[name].to_numpy(np.float64)))
+        for key, cells in table.groupby(["image_id", "cell_type"])
+        for name in wanted
+    ]
+    return pd.DataFrame(rows, columns=TYPE_COLUMNS)
+
+
+def _distribution(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """How many of the values are numbers, and the figures of `_DISTRIBUTION` for these, NaN where there is none.
+
+    They are those of pandas' `describe`, which takes ten times as long for so few values.
+    """
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return (0, *[nan] * len(_DISTRIBUTION))
+    std = float(np.nanstd(values, ddof=1)) if len(defined) > 1 else nan
+    quartiles = np.quantile(defined, [0.25, 0.5, 0.75]).tolist()
+    return len(defined), float(np.nanmean(values)), std, defined.min(), *quartiles, defined.max()
 
 
 def _number_columns() -> list[str]:

@@ -97,8 +97,16 @@ class NarrowingEnsemble:
             cells[source.name] = found
             seconds.update(part_seconds)
             if source.folder is not None:
-                write_cells(prediction_path(source.folder, image_id), found, picture)
+                _keep(prediction_path(source.folder, image_id), found, picture)
         return seconds
+
+
+def _keep(path: Path, found: Cells, picture: str) -> None:
+    """Write what was found into the cache; if it cannot be written, the log tells so and the cells still count."""
+    try:
+        write_cells(path, found, picture)
+    except (UserError, OSError) as error:
+        logging.getLogger("sartorius").warning("not kept for another run: %s", error)
 
 
 def _kept(source: Source, image_id: str) -> Cells | None:

@@ -172,6 +172,14 @@ def test_only_a_markdown_page_gets_the_table(monkeypatch, capsys, scene, folder)
     assert scene.truth_csv.read_bytes() == before
 
 
+def test_a_page_that_cannot_be_written_is_told_before_the_work(monkeypatch, capsys, scene, folder, tmp_path):
+    monkeypatch.setattr("sartorius.ablation.fusion.ablate_fusion", lambda *_: pytest.fail("worked"))
+    (tmp_path / "file").touch()
+    given = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds)
+    assert run(monkeypatch, "ablate", folder, *given, "--out", tmp_path / "file" / "page.md") == 2
+    assert "file cannot be written" in capsys.readouterr().err
+
+
 def test_the_command_tells_its_rows_as_json(monkeypatch, capsys, scene, folder):
     given = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds)
     assert run(monkeypatch, "ablate", folder, *given, "--json", "--trials", 2) == 0

@@ -1,6 +1,10 @@
 """Ablations of models, with a trainer and a predictor that only pretend."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,6 +133,18 @@ def test_a_dry_run_shows_changes_and_commands(monkeypatch, capsys, setting):
         line for line in lines if line.startswith("  ")
     ]
     assert not setting.runs.exists()
+
+
+def test_a_command_that_is_terminated_takes_the_training_with_it(tmp_path):
+    training = tmp_path / "training"
+    training.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 0.5\nkill -TERM $PPID\nexec sleep 60\n")
+    training.chmod(0o755)
+    code = (
+        f"import sys; from sartorius.cli import ablate; sys.executable = {str(training)!r}; ablate._run([])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_a_dry_run_without_data_shows_the_changes_alone(monkeypatch, capsys, setting):

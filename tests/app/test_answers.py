@@ -31,7 +31,7 @@ def page(tmp_path):
     for name in ("a", "b"):
         session.images[name] = written_png(session.folder / "images" / f"{name}.png")
     session.selected = "a"
-    return SimpleNamespace(answers=answers, settings=settings, session=session)
+    return SimpleNamespace(answers=answers, settings=settings, session=session, store=store)
 
 
 def meanwhile(monkeypatch, owner: object, name: str, change: Callable[[], object]) -> None:
@@ -67,13 +67,13 @@ def test_measurements_that_take_long_are_of_what_is_set_when_they_are_done(page,
     list(page.answers.find(REQUEST, *page.settings))
     strict = [*page.settings[:4], *[0.7 for _ in page.settings[4:]]]
     meanwhile(monkeypatch, desk, "measured", lambda: page.answers.scene(REQUEST, *strict))
-    assert rows(page.answers.measured(REQUEST, *page.settings).table) == 2
+    assert rows(next(page.answers.measured(REQUEST, *page.settings)).table) == 2
 
 
 def test_measurements_of_images_that_were_removed_meanwhile_are_not_shown(page, monkeypatch):
     list(page.answers.find(REQUEST, *page.settings))
     meanwhile(monkeypatch, desk, "measured", lambda: page.answers.clear(REQUEST, *page.settings))
-    numbers = page.answers.measured(REQUEST, *page.settings)
+    numbers = next(page.answers.measured(REQUEST, *page.settings))
     assert numbers.table.visible is False
     assert "href" not in numbers.files
 
@@ -82,7 +82,7 @@ def test_a_question_that_was_overtaken_does_not_take_settings_back(page):
     list(page.answers.find(REQUEST, *page.settings))
     page.answers.scene(REQUEST, *page.settings[:4], *[0.7 for _ in page.settings[4:]])
     for ask in (page.answers.measured, page.answers.sized, page.answers.charts):
-        ask(REQUEST, *page.settings)
+        list(ask(REQUEST, *page.settings))
     assert len(json.loads(page.answers.select(REQUEST, "a", *page.settings))["cells"]) == 2
 
 
@@ -102,6 +102,67 @@ def test_a_search_shows_what_is_set_and_looked_at_while_it_runs(page, monkeypatc
     assert "Perimeter" in charts
 
 
+def test_the_button_waits_for_a_search_to_end_whatever_the_visitor_does_meanwhile(page, monkeypatch):
+    """The browser drops a click on it until then."""
+    meanwhile_says: list[bool] = []
+
+    def look() -> None:
+        meanwhile_says.append(page.answers.restored(REQUEST, *page.settings).find.interactive)
+
+    def remove() -> None:
+        page.answers.clear(REQUEST, *page.settings)
+        page.store.of("visitor").images = dict(page.session.images)
+        look()
+
+    def find_button(update: list[object]) -> gr.Button:
+        return update[5]
+
+    meanwhile(monkeypatch, BrightCells, "__call__", look)
+    meanwhile(monkeypatch, desk, "measured", remove)
+    updates = list(page.answers.find(REQUEST, *page.settings))
+    assert find_button(updates[0]).interactive is False
+    assert meanwhile_says == [False, False]
+    assert find_button(updates[-1]).interactive is True
+
+
+def test_a_search_that_nobody_awaits_any_more_lets_the_button_search_again(page):
+    search = page.answers.find(REQUEST, *page.settings)
+    next(search)
+    assert page.answers.restored(REQUEST, *page.settings).find.interactive is False
+    search.close()
+    assert page.answers.restored(REQUEST, *page.settings).find.interactive is True
+
+
+def test_a_page_whose_session_is_over_is_told_so_until_images_are_added_anew(page, tmp_path):
+    """Else it would show nothing where cells were, and not say why."""
+    list(page.answers.find(REQUEST, *page.settings))
+    page.store.close()
+    answers = page.answers
+    for ask in (
+        answers.scene,
+        answers.restored,
+        answers.measured,
+        answers.sized,
+        answers.charts,
+        answers.find,
+    ):
+        with pytest.raises(gr.Error, match="session is over"):
+            list(ask(REQUEST, *page.settings))
+    answers.stop(REQUEST)
+    with pytest.raises(gr.Error, match="session is over"):
+        answers.select(REQUEST, "a", *page.settings)
+    answers.add(REQUEST, [str(written_png(tmp_path / "new.png"))], *page.settings)
+    assert json.loads(answers.scene(REQUEST, *page.settings))["name"] == "new"
+
+
+def test_the_table_does_not_wait_for_the_charts(page):
+    list(page.answers.find(REQUEST, *page.settings))
+    table_first, charts_then = page.answers.measured(REQUEST, *page.settings)
+    assert rows(table_first.table) == 3
+    assert table_first.charts == charts_then.table == gr.skip()
+    assert "Histogram" in charts_then.charts
+
+
 @pytest.mark.parametrize(
     ("typed", "um_per_px"),
     [
@@ -117,7 +178,7 @@ def test_a_search_shows_what_is_set_and_looked_at_while_it_runs(page, monkeypatc
     ],
 )
 def test_a_pixel_size_is_taken_with_point_or_comma_and_with_its_unit(page, typed, um_per_px):
-    page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:])
+    list(page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:]))
     assert page.session.choice.um_per_px == um_per_px
     assert page.answers.size_note(typed) == ""
 
@@ -126,6 +187,6 @@ def test_a_pixel_size_is_taken_with_point_or_comma_and_with_its_unit(page, typed
     "typed", ["abc", "0", "-1", "1,234.5", "nan", "inf", "1e-20", "1.24 mm", "um", "<i>"]
 )
 def test_what_is_no_pixel_size_leaves_pixels_and_is_said_as_text(page, typed):
-    page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:])
+    list(page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:]))
     assert page.session.choice.um_per_px is None
     assert f"“{escape(typed)}” is no pixel size. Type a number above 0" in page.answers.size_note(typed)

@@ -2,6 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pandas as pd
 
+from sartorius.app import charts as drawn_charts
 from sartorius.app.charts import charts
 from sartorius.app.names import palette
 
@@ -48,3 +49,19 @@ def test_names_of_types_are_text_not_markup():
     colours = palette(["<b>x</b>"])
     html = charts(pd.Series([1.0]), pd.Series(["<b>x</b>"]), "Area", colours)
     assert "<b>x</b>" not in html
+
+
+def test_charts_of_the_same_values_are_drawn_once_and_those_of_others_anew(monkeypatch):
+    """Drawing takes longer than all else that a search shows after each image."""
+    chart, drawn = drawn_charts.chart, []
+    monkeypatch.setattr(
+        drawn_charts, "chart", lambda draw, label, size: drawn.append(label) or chart(draw, label, size)
+    )
+    values = pd.Series([11.0, 22.0, 33.0, 44.0])
+    first = charts(values, TYPES, "Area (px²)", COLOURS)
+    assert charts(values.copy(), TYPES, "Area (px²)", COLOURS) == first
+    assert len(drawn) == 2
+    assert charts(values + 1, TYPES, "Area (px²)", COLOURS) != first
+    assert charts(values, TYPES, "Perimeter (px)", COLOURS) != first
+    assert charts(values, TYPES, "Area (px²)", COLOURS | {"astro": "#112233"}) != first
+    assert len(drawn) == 8

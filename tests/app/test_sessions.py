@@ -102,6 +102,20 @@ def test_closing_the_store_leaves_nothing(store, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_page_is_known_until_its_session_is_over(store, clock):
+    assert store.known("a") is None
+    assert len(store) == 0
+    session = store.of("a")
+    store.leave("a")
+    clock.minutes = 4
+    assert store.known("a") is session
+    clock.minutes = 30
+    assert store.expire() == 0
+    clock.minutes = 65
+    assert store.expire() == 1
+    assert store.known("a") is None
+
+
 def test_leaving_without_a_session_does_nothing(store):
     store.leave("nobody")
     assert len(store) == 0

@@ -82,3 +82,10 @@ def test_a_file_that_is_gone_is_told(session, arrived):
 
 def test_no_uploads_change_nothing(session):
     assert take_uploads(session, [], Limits()) == ([], [])
+
+
+def test_images_that_are_gone_through_stay_as_they_are_while_others_arrive(session, arrived):
+    """A search goes through them in a thread of its own."""
+    before = session.images
+    take_uploads(session, [written_png(arrived / "a.png")], Limits())
+    assert (list(before), list(session.images)) == ([], ["a"])

@@ -9,10 +9,12 @@ from typing import IO
 
 import pytest
 import typer
+from command_line import run
 from typer.testing import CliRunner, Result
 
 from sartorius import __version__, cli
 from sartorius.cli.exits import Commands, message_of
+from sartorius.cli.progress import shown_progress
 from sartorius.errors import UserError
 
 #: What makes `sartorius --help` slow; a command imports these when it runs.
@@ -47,14 +49,16 @@ def sartorius(*arguments: str, **how: object) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", code, *arguments], text=True, stderr=subprocess.PIPE, **how)
 
 
-def printing_into(output: IO[str], unbuffered: str) -> subprocess.CompletedProcess[str]:
+def printing_into(
+    output: IO[str], unbuffered: str, printing: str = "print"
+) -> subprocess.CompletedProcess[str]:
     """A process whose command prints a few lines; they are buffered until it ends unless `unbuffered` is "1"."""
     code = (
-        "import typer\n"
+        "import rich, typer\n"
         "from sartorius.cli.exits import Commands\n"
         "app = typer.Typer(cls=Commands)\n"
         "app.callback()(lambda: None)\n"
-        "app.command('work')(lambda: print('a line of a table\\n' * 5))\n"
+        f"app.command('work')(lambda: {printing}('a line of a table\\n' * 5))\n"
         "app()\n"
     )
     return subprocess.run(
@@ -134,12 +138,32 @@ def test_an_unknown_command_is_answered_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_goes_away_is_no_error(unbuffered: str) -> None:
+@pytest.mark.parametrize("printing", ["print", "rich.print"])
+def test_a_reader_that_goes_away_is_no_error(unbuffered: str, printing: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w", encoding="utf-8") as closed_at_the_other_end:
-        done = printing_into(closed_at_the_other_end, unbuffered)
+        done = printing_into(closed_at_the_other_end, unbuffered, printing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_command_started_with_a_stream_closed_works_as_ever(
+    stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = typer.Typer(cls=Commands)
+    app.callback()(cli.options)
+
+    @app.command()
+    def work() -> None:
+        with shown_progress() as report:
+            report("count", 1, 1)
+        print("counted")
+
+    monkeypatch.setattr(cli, "build_app", lambda: app)
+    monkeypatch.setattr(sys, stream, None)
+    assert run(monkeypatch, "work") == 0
+    getattr(sys, stream).close()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -1,5 +1,7 @@
 """Kinds of pixels in TIFF files: what has one brightness is read, whatever its kind; what has none is refused."""
 
+import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from sartorius.data.images import list_images, read_grey, read_image
+from sartorius.data.tiff_planes import _silent
 from sartorius.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 48), dtype=np.uint8)
@@ -122,3 +125,14 @@ def test_every_plane_of_a_large_imagej_colour_stack_becomes_grey(tmp_path):
     path.write_bytes(one_page)
     found = [read_grey(plane) for plane in list_images(tmp_path).values()]
     assert np.array_equal(found, colours[..., 0])
+
+
+def test_files_read_in_two_threads_at_once_leave_the_librarys_messages_as_they_were(caplog):
+    first, second = _silent("tifffile"), _silent("tifffile")
+    with ExitStack() as one, ExitStack() as other:
+        one.enter_context(first)
+        other.enter_context(second)
+        one.close()
+        logging.getLogger("tifffile").warning("inside")
+    logging.getLogger("tifffile").warning("after")
+    assert caplog.messages == ["after"]

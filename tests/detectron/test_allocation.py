@@ -5,13 +5,14 @@ import sys
 import pytest
 
 SCRIPT = """
+import resource
 import sys
 import torch
 from sartorius.detectron.allocation import keep_freed_memory
 
 def resident_mb():
     with open("/proc/self/statm") as pages:
-        return int(pages.read().split()[1]) * 4096 / 1e6
+        return int(pages.read().split()[1]) * resource.getpagesize() / 1e6
 
 if sys.argv[1] == "kept":
     keep_freed_memory()

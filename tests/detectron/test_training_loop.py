@@ -28,8 +28,9 @@ from sartorius.errors import UserError
 #: Plain SGD; flips, crops and scales stay on, so that pictures are random.
 SETTINGS = TINY.model_copy(update={"batch_size": 2, "iterations": 3, "checkpoint_period": 1})
 
-#: With this one no two scores lie so close together that rounding swaps them; 5, 7, 8, 9 and 12 have such a pair.
-SEED = 6
+#: With this one no two scores lie so close together that rounding swaps them, on processors with and without AVX2;
+#: 5 to 9, 12, 13 and 15 have such a pair.
+SEED = 10
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,10 @@ def test_two_processes_of_torchrun_give_the_losses_of_one_with_twice_the_batch(
 ) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(SETTINGS.model_dump(mode="json")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--local-addr", "127.0.0.1"]  # not every machine knows an address for its own name
     command += [
+        "-m",
         "sartorius",
         "train",
         str(config),

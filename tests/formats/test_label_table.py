@@ -1,5 +1,6 @@
 """The table beside label images: it has a row for each label."""
 
+import tracemalloc
 from dataclasses import replace
 
 import cv2
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from drawing import cell, cells
 
+from sartorius.cells import annotated
 from sartorius.errors import UserError
 from sartorius.formats import convert, read_any, write_any
+from sartorius.rle import Crop, cocos_from_crops
 
 HEADER = "image_id,label,cell_type,score,source\n"
 
@@ -52,3 +55,27 @@ def test_a_cell_under_one_of_another_type_stays_in_label_images_by_type(tmp_path
     found = cells(cell("##", score=0.5, cell_type="cort"), cell("#.", score=0.25, cell_type="astro"))
     write_any(tmp_path / "out", {"a": replace(found, image_id="a")}, "labels-by-type")
     assert read_any(tmp_path / "out")["a"].scores.tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("name", ["labels", "labels-png", "labels-by-type"])
+def test_one_cell_in_many_pieces_is_no_photograph_where_a_table_lists_it(tmp_path, name):
+    before = {"a": replace(cell("#." * 11), image_id="a")}
+    write_any(tmp_path / "out", before, name)
+    assert read_any(tmp_path / "out")["a"].masks == before["a"].masks
+    (tmp_path / "out" / "labels.csv").unlink()
+    with pytest.raises(UserError, match="its 1 numbers lie in 11 separate pieces, as in a photograph"):
+        read_any(tmp_path / "out")
+
+
+def test_a_large_label_image_is_read_in_little_more_memory_than_its_own(tmp_path):
+    square = cocos_from_crops([Crop(5, 5, np.ones((9, 9), np.bool_))], (1000, 1000))
+    write_any(tmp_path / "out", {"a": annotated("a", (1000, 1000), square, ["cort"])}, "labels")
+    read_any(tmp_path / "out")
+    tracemalloc.start()
+    try:
+        found = read_any(tmp_path / "out")["a"]
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.areas_px.tolist() == [81]
+    assert most_bytes < 20 * 1000 * 1000  # 8 of each pixel are the labels

@@ -203,7 +203,40 @@ def test_a_path_that_does_not_fit_the_format_is_refused(tmp_path):
         write_any(tmp_path, found_cells(), "yolo")
 
 
+@pytest.mark.parametrize("name", [name for name in sorted(TARGETS) if not TARGETS[name].suffix])
+def test_writing_a_folder_again_after_an_interruption_works(tmp_path, monkeypatch, name):
+    whole = TARGETS[name].write
+
+    def interrupted(*arguments: object) -> None:
+        whole(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setitem(TARGETS, name, TARGETS[name]._replace(write=interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            write_any(tmp_path / "out", found_cells(), name)
+    assert list((tmp_path / "out").iterdir()) == []
+    write_any(tmp_path / "out", found_cells(), name)
+    assert list(read_back(tmp_path / "out", name, found_cells())) == ["a", "b.c"]
+
+
 @pytest.mark.parametrize("name", ["../a", "a/b", ""])
 def test_names_that_would_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(UserError, match="cannot be part of a file's name"):
         write_any(tmp_path / "out", {"a": cell("##", cell_type=name)}, "labels-by-type")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_cells_are_written_under_the_id_they_are_given_by_whatever_the_record_is_called(tmp_path, name):
+    found = cell("##./##.", image_id="image")
+    write_any(target(tmp_path, name), {"well_1": found}, name)
+    after = read_known(target(tmp_path, name), name, Known(sizes_hw={"well_1": (2, 3)}))
+    assert {key: cells.image_id for key, cells in after.items()} == {"well_1": "well_1"}
+    assert after["well_1"].masks == found.masks
+
+
+def test_paths_may_be_text(tmp_path):
+    reference, results = str(tmp_path / "images.json"), str(tmp_path / "results.json")
+    write_any(reference, found_cells(), "coco")
+    write_any(results, found_cells(), "coco-results", reference=reference)
+    assert read_any(results, reference=reference)["a"].masks == found_cells()["a"].masks

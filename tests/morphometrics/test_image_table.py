@@ -60,6 +60,23 @@ def test_each_type_has_its_own_distribution():
     assert measure_types(measure_cells(no_cells("none", (4, 5)))).empty
 
 
+def test_the_distribution_is_to_the_last_bit_what_pandas_describes():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(100, 30, (300, 2)), columns=["area_px", "orientation_deg"])
+    table["image_id"], table["cell_type"] = rng.choice(["b", "a"], 300), rng.choice(["cort", "astro"], 300)
+    table.loc[rng.random(300) < 0.4, "orientation_deg"] = np.nan
+    table.loc[300] = [1.5, np.nan, "single", "astro"]
+    types = measure_types(table).set_index(["image_id", "cell_type", "quantity"])
+    names = {"cells": "count", "q25": "25%", "median": "50%", "q75": "75%"}
+    assert len(types) == 10
+    for (image_id, cell_type, quantity), row in types.iterrows():
+        alike = (table["image_id"] == image_id) & (table["cell_type"] == cell_type)
+        described = table.loc[alike, quantity].describe()
+        pd.testing.assert_series_equal(
+            row.rename(names).astype(float), described, check_names=False, check_exact=True
+        )
+
+
 def test_tables_of_many_images_are_joined_in_their_order():
     measurements = measure([(THREE, None), (no_cells("none", (2, 6)), None), (cell("#", image_id="z"), None)])
     assert measurements.cells["image_id"].tolist() == ["drawn"] * 3 + ["z"]

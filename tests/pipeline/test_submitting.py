@@ -8,7 +8,7 @@ from sartorius.config import load_ensemble_settings
 from sartorius.data.predictions import PredictionManifest, write_cells, write_manifest
 from sartorius.errors import UserError
 from sartorius.metrics.competition import evaluate
-from sartorius.pipeline import SubmitOptions, growing, submit, write_checked
+from sartorius.pipeline import SubmitOptions, growing, narrowing, submit, write_checked
 from sartorius.submission import Problem, check_submission, read_submission
 
 ALL_EMPTY = "id,predicted\nastro_image,\ncort_image,\nempty_image,\n"
@@ -149,6 +149,22 @@ def test_a_damaged_file_of_the_cache_is_predicted_again(tmp_path, scene, caplog)
     assert again["r50"].seen == [("cort_image", "none")]
     assert "predicting again" in caplog.text
     assert (tmp_path / "one.csv").read_text() == (tmp_path / "two.csv").read_text()
+
+
+def test_cells_count_even_if_the_cache_cannot_keep_them(tmp_path, scene, monkeypatch, caplog):
+    truth, settings, paths = scene
+    submit(two_predictors(truth), settings, paths, tmp_path / "kept.csv")
+
+    def fill_the_disk(path: Path, *_: object) -> None:
+        raise UserError(f"{path}: the disk is full")
+
+    monkeypatch.setattr(narrowing, "write_cells", fill_the_disk)
+    keeping = SubmitOptions(cache_dir=tmp_path / "cache")
+    submitted = submit(two_predictors(truth), settings, paths, tmp_path / "unkept.csv", keeping)
+    assert submitted.broken == {}
+    assert (tmp_path / "unkept.csv").read_text() == (tmp_path / "kept.csv").read_text()
+    assert "not kept for another run" in caplog.text
+    assert "cort_image.npz: the disk is full" in caplog.text
 
 
 def test_another_models_cache_is_refused_before_a_file_is_written(tmp_path, scene):

@@ -183,6 +183,19 @@ def test_the_ensemble_and_what_it_stands_on_are_never_overwritten(monkeypatch, c
         assert out.read_bytes() == before
 
 
+@pytest.mark.parametrize("option", ["--out", "--curves"])
+def test_a_place_that_cannot_be_written_is_told_before_the_search(
+    monkeypatch, capsys, scene, tmp_path, option
+):
+    monkeypatch.setattr("sartorius.tuning.tuned_file.tune", lambda *_: pytest.fail("searched"))
+    (tmp_path / "file").touch()
+    places = {"--out": tmp_path / "t.yaml", "--curves": tmp_path / "t.png"}
+    places[option] = tmp_path / "file" / places[option].name
+    named = [part for place in places.items() for part in place]
+    assert run(monkeypatch, *command(scene, *named, "--search", "score_threshold")) == 2
+    assert "file cannot be written" in capsys.readouterr().err
+
+
 def test_folds_truth_models_and_images_are_never_overwritten(monkeypatch, capsys, scene, tmp_path):
     image = sorted((scene.truth_csv.parent / "train").glob("*.png"))[0]
     folds = shutil.copy(scene.folds, tmp_path / "folds.yaml")
