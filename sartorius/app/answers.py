@@ -42,17 +42,12 @@ class Overview(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What the viewer tells about cells, the table or what stands in its place, the charts, the files."""
+    """What the viewer tells about cells, the table or what stands in its place, the files; charts take longer."""
 
     facts: Update
     note: Update
     table: Update
-    charts: Update
     files: Update
-
-
-_SAME_OVERVIEW = Overview(*[gr.skip()] * len(Overview._fields))
-_SAME_NUMBERS = Numbers(*[gr.skip()] * len(Numbers._fields))
 
 
 class Answers:
@@ -106,13 +101,17 @@ class Answers:
         """The scene with other thresholds: what was found is cleaned again, no model runs."""
         return self._present(self._session(request, settings, "thresholds"), shown.scene_json)
 
-    def measured(self, request: gr.Request, *settings: Any) -> Iterator[Numbers]:
-        """The measurements of what the scene shows, then their charts, which take longer."""
-        yield from self._measured(self._session(request, settings))
+    def measured(self, request: gr.Request, *settings: Any) -> Numbers:
+        """The measurements of what the scene shows."""
+        return self._present(self._session(request, settings), _numbers)
 
-    def sized(self, request: gr.Request, *settings: Any) -> Iterator[Numbers]:
-        """The measurements with another pixel size, then their charts."""
-        yield from self._measured(self._session(request, settings, "um_per_px"))
+    def sized(self, request: gr.Request, *settings: Any) -> Numbers:
+        """The measurements with another pixel size."""
+        return self._present(self._session(request, settings, "um_per_px"), _numbers)
+
+    def drawn(self, request: gr.Request, *settings: Any) -> str:
+        """The charts of what was measured."""
+        return self._present(self._session(request, settings), shown.charts_html)
 
     def charts(self, request: gr.Request, *settings: Any) -> str:
         """The charts of another quantity, or of more images."""
@@ -150,8 +149,11 @@ class Answers:
         session = self._session(request, settings)
         session.stopping = False
         refusals: list[Refusal] = []
-        same_numbers = _SAME_NUMBERS[1:]
-        same = [*_SAME_OVERVIEW._replace(find=gr.Button(interactive=False)), *same_numbers]
+        same_overview = Overview(*[gr.skip()] * len(Overview._fields))
+        same_numbers = [gr.skip()] * len(
+            Numbers._fields
+        )  # less the viewer's, which the overview has, and with the charts
+        same = [*same_overview._replace(find=gr.Button(interactive=False)), *same_numbers]
         with self._desk.store.working(session):
             with self._desk.store.searching(session):
                 for words, share, is_new in self._search(session, self._desk.offers[settings[0]], refusals):
@@ -194,10 +196,6 @@ class Answers:
                 refusals.append(Refusal(image_id, _FAULT))
             yield words, (number + 1) / len(todo), True
 
-    def _measured(self, session: Session) -> Iterator[Numbers]:
-        yield self._present(session, _numbers)
-        yield _SAME_NUMBERS._replace(charts=self._present(session, shown.charts_html))
-
     def _present(self, session: Session, say: Callable[[Session, Choice], Said]) -> Said:
         return self._desk.store.present(session, say)
 
@@ -236,7 +234,6 @@ def _overview(session: Session, choice: Choice) -> Overview:
 
 
 def _numbers(session: Session, choice: Choice) -> Numbers:
-    """Measurements without their charts."""
     measured = shown.measured(session, choice)
     any_cell = len(measured.table) > 0
     rows = measured.table.astype(object).where(measured.table.notna(), None).to_numpy().tolist()
@@ -245,17 +242,16 @@ def _numbers(session: Session, choice: Choice) -> Numbers:
         gr.update(facts=measured.facts),
         gr.HTML(shown.table_note(measured), visible=not any_cell),
         gr.Dataframe(table, visible=True) if any_cell else gr.Dataframe(visible=False),
-        gr.skip(),
         shown.files_html(session, choice),
     )
 
 
 def _all(session: Session, choice: Choice) -> list[Update]:
-    """Overview and numbers together; what both have for the viewer comes as one."""
+    """Overview, numbers and charts together; what two of them have for the viewer comes as one."""
     *overview, scene = _overview(session, choice)
-    facts, *numbers = _numbers(session, choice)._replace(charts=shown.charts_html(session, choice))
+    facts, *numbers = _numbers(session, choice)
     facts["value"] = scene
-    return [*overview, facts, *numbers]
+    return [*overview, facts, *numbers, shown.charts_html(session, choice)]
 
 
 def _pixel_size(text: str | None) -> float | None:

@@ -182,11 +182,14 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     viewer = results.viewer
     settings = [intake.offer, tuning.um, results.quantity, results.scope, *tuning.sliders]
     overview = [intake.images, intake.shelf, intake.find, results.column, tuning.column, viewer]
-    numbers = [viewer, results.note, results.table, results.charts, results.taken]
-    measured = (answers.measured, settings, numbers)
+    numbers = [viewer, results.note, results.table, results.taken]
 
     def measured_after(event: Any) -> None:
-        event.success(*measured, **_LATEST)
+        drawn_after(event.success(answers.measured, settings, numbers, **_LATEST))
+
+    def drawn_after(event: Any) -> None:
+        # The table need not wait. One answer in two parts would not do: Gradio's client can lose the first of them.
+        event.success(answers.drawn, settings, results.charts, **_LATEST)
 
     page.unload(answers.leave)
     measured_after(page.load(answers.open, settings, overview, **_QUIET))
@@ -206,7 +209,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     intake.find.click(
         answers.find,
         settings,
-        [intake.notice, intake.progress, intake.stop, *overview, *numbers[1:]],
+        [intake.notice, intake.progress, intake.stop, *overview, *numbers[1:], results.charts],
         concurrency_limit=1,
         show_progress_on=intake.progress,
         show_progress="minimal",
@@ -217,19 +220,9 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
         measured_after(restored.then(answers.restored, settings, overview, **_LATEST))
     moved = [slider.input for slider in tuning.sliders]
     measured_after(gr.on(moved, answers.scene, settings, viewer, **_LATEST))
-    _connect_readings(answers, results, tuning, settings, numbers)
-
-
-def _connect_readings(
-    answers: Answers, results: _Results, tuning: _Tuning, settings: list[Any], numbers: list[Any]
-) -> None:
-    """Controls that change how cells are read, and not which of them are shown.
-
-    settings, numbers: what the measurements are made from, and where they stand.
-    """
     um = tuning.um  # its `input` misses what is pasted
-    um.change(answers.sized, settings, numbers, **_LATEST)
+    drawn_after(um.change(answers.sized, settings, numbers, **_LATEST))
     um.change(answers.size_note, um, tuning.um_note, **_LATEST)
     gr.on([results.quantity.input, results.scope.input], answers.charts, settings, results.charts, **_LATEST)
     # `multiple`, since Gradio asks again for the first row instead of the latest one
-    results.table.select(answers.chosen_row, None, results.viewer, trigger_mode="multiple", **_QUIET)
+    results.table.select(answers.chosen_row, None, viewer, trigger_mode="multiple", **_QUIET)

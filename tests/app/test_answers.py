@@ -67,13 +67,13 @@ def test_measurements_that_take_long_are_of_what_is_set_when_they_are_done(page,
     list(page.answers.find(REQUEST, *page.settings))
     strict = [*page.settings[:4], *[0.7 for _ in page.settings[4:]]]
     meanwhile(monkeypatch, desk, "measured", lambda: page.answers.scene(REQUEST, *strict))
-    assert rows(next(page.answers.measured(REQUEST, *page.settings)).table) == 2
+    assert rows(page.answers.measured(REQUEST, *page.settings).table) == 2
 
 
 def test_measurements_of_images_that_were_removed_meanwhile_are_not_shown(page, monkeypatch):
     list(page.answers.find(REQUEST, *page.settings))
     meanwhile(monkeypatch, desk, "measured", lambda: page.answers.clear(REQUEST, *page.settings))
-    numbers = next(page.answers.measured(REQUEST, *page.settings))
+    numbers = page.answers.measured(REQUEST, *page.settings)
     assert numbers.table.visible is False
     assert "href" not in numbers.files
 
@@ -81,7 +81,7 @@ def test_measurements_of_images_that_were_removed_meanwhile_are_not_shown(page, 
 def test_a_question_that_was_overtaken_does_not_take_settings_back(page):
     list(page.answers.find(REQUEST, *page.settings))
     page.answers.scene(REQUEST, *page.settings[:4], *[0.7 for _ in page.settings[4:]])
-    for ask in (page.answers.measured, page.answers.sized, page.answers.charts):
+    for ask in (page.answers.measured, page.answers.sized, page.answers.drawn, page.answers.charts):
         list(ask(REQUEST, *page.settings))
     assert len(json.loads(page.answers.select(REQUEST, "a", *page.settings))["cells"]) == 2
 
@@ -95,7 +95,7 @@ def test_a_search_shows_what_is_set_and_looked_at_while_it_runs(page, monkeypatc
         page.answers.select(REQUEST, "b", *strict)
 
     meanwhile(monkeypatch, BrightCells, "__call__", change)
-    *_, facts, _, table, charts, _ = list(page.answers.find(REQUEST, *page.settings))[-1]
+    *_, facts, _, table, _, charts = list(page.answers.find(REQUEST, *page.settings))[-1]
     assert json.loads(facts["value"])["name"] == "b"
     assert rows(table) == 2
     assert "4 cells" in charts
@@ -143,6 +143,7 @@ def test_a_page_whose_session_is_over_is_told_so_until_images_are_added_anew(pag
         answers.restored,
         answers.measured,
         answers.sized,
+        answers.drawn,
         answers.charts,
         answers.find,
     ):
@@ -155,12 +156,11 @@ def test_a_page_whose_session_is_over_is_told_so_until_images_are_added_anew(pag
     assert json.loads(answers.scene(REQUEST, *page.settings))["name"] == "new"
 
 
-def test_the_table_does_not_wait_for_the_charts(page):
+def test_the_table_does_not_wait_for_the_charts(page, monkeypatch):
     list(page.answers.find(REQUEST, *page.settings))
-    table_first, charts_then = page.answers.measured(REQUEST, *page.settings)
-    assert rows(table_first.table) == 3
-    assert table_first.charts == charts_then.table == gr.skip()
-    assert "Histogram" in charts_then.charts
+    assert "Histogram" in page.answers.drawn(REQUEST, *page.settings)
+    monkeypatch.delattr(desk, "charts_html")
+    assert rows(page.answers.measured(REQUEST, *page.settings).table) == 3
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_the_table_does_not_wait_for_the_charts(page):
     ],
 )
 def test_a_pixel_size_is_taken_with_point_or_comma_and_with_its_unit(page, typed, um_per_px):
-    list(page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:]))
+    page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:])
     assert page.session.choice.um_per_px == um_per_px
     assert page.answers.size_note(typed) == ""
 
@@ -187,6 +187,6 @@ def test_a_pixel_size_is_taken_with_point_or_comma_and_with_its_unit(page, typed
     "typed", ["abc", "0", "-1", "1,234.5", "nan", "inf", "1e-20", "1.24 mm", "um", "<i>"]
 )
 def test_what_is_no_pixel_size_leaves_pixels_and_is_said_as_text(page, typed):
-    list(page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:]))
+    page.answers.sized(REQUEST, page.settings[0], typed, *page.settings[2:])
     assert page.session.choice.um_per_px is None
     assert f"“{escape(typed)}” is no pixel size. Type a number above 0" in page.answers.size_note(typed)
