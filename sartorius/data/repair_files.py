@@ -69,12 +69,12 @@ def repair_data(
             texts[labels.lines[image_id][place]] = mask.text
         repairs.append(mended.repair)
         report("repair", done, len(labels.truth))
-    _write_labels(csv, target, texts)
+    repairs = with_unlabelled(repairs)
+    with atomic_path(repair_csv) as temporary:  # first, as it is what another run knows a repair by
+        pd.DataFrame(repairs, columns=ImageRepair._fields).to_csv(temporary, index=False, lineterminator="\n")
     if as_folder:
         _link_images(data_dir, out)
-    repairs = with_unlabelled(repairs)
-    with atomic_path(repair_csv) as temporary:
-        pd.DataFrame(repairs, columns=ImageRepair._fields).to_csv(temporary, index=False, lineterminator="\n")
+    _write_labels(csv, target, texts)
     return RepairedData(target, repair_csv, repairs)
 
 
@@ -122,9 +122,11 @@ def _write_labels(csv: Path, target: Path, texts: dict[int, str]) -> None:
 
 
 def _is_repair(folder: Path, data_dir: Path) -> bool:
-    """Whether a folder holds repaired labels of these images."""
+    """Whether a folder holds repaired labels of these images, or the beginning of them."""
     images = folder / "train"
-    return (folder / REPAIR_TABLE).is_file() and images.resolve() == (data_dir / "train").resolve()
+    is_begun = not images.exists() and not (folder / truth_csv(data_dir).name).exists()
+    is_whole = images.resolve() == (data_dir / "train").resolve()
+    return (folder / REPAIR_TABLE).is_file() and (is_begun or is_whole)
 
 
 def _link_images(data_dir: Path, out: Path) -> None:

@@ -158,7 +158,7 @@ def test_detectron2s_wheel_fits_every_python_and_asks_for_no_formatter(tmp_path)
 def test_our_own_wheel_has_every_module_and_the_command():
     wheel = packed_again(distribution("sartorius"))
     assert b"sartorius/detectron/predictor.py" in wheel.content
-    assert b"sartorius = sartorius.cli:main" in wheel.content
+    assert b"sartorius = sartorius.__main__:main" in wheel.content
     modules = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "sartorius").rglob("*.py")}
     assert all(module.encode() in wheel.content for module in modules)
 

@@ -13,7 +13,8 @@ from command_line import run
 from typer.testing import CliRunner, Result
 
 from sartorius import __version__, cli
-from sartorius.cli.exits import Commands, message_of
+from sartorius.__main__ import main as entry
+from sartorius.cli.exits import INTERRUPTED, Commands, message_of
 from sartorius.cli.progress import shown_progress
 from sartorius.errors import UserError
 
@@ -47,6 +48,16 @@ def ending(raised: BaseException, *options: str) -> Result:
 def sartorius(*arguments: str, **how: object) -> subprocess.CompletedProcess[str]:
     code = "from sartorius.cli import main; main()"
     return subprocess.run([sys.executable, "-c", code, *arguments], text=True, stderr=subprocess.PIPE, **how)
+
+
+def test_ctrl_c_before_a_command_has_begun_ends_without_a_traceback(monkeypatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "build_app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        entry()
+    assert ended.value.code == INTERRUPTED
 
 
 def printing_into(

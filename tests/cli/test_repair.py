@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from command_line import run
 
+from sartorius.data import repair_files
+
 
 class Ended(NamedTuple):
     status: int
@@ -139,3 +141,17 @@ def test_nothing_is_written_into_the_data_set(run_command, data_dir, out):
     assert f"expected a place outside the data set {data_dir}" in ended.err
     assert sorted(data_dir.rglob("*")) == before
     assert run_command("data", "repair", data_dir, "--out", data_dir / "labels.csv").status == 0
+
+
+@pytest.mark.parametrize("moment", ["_link_images", "_write_labels"])
+def test_a_repair_that_was_killed_is_done_by_the_same_command_again(
+    run_command, data_dir, tmp_path, monkeypatch, moment
+):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(repair_files, moment, killed)
+        run_command("data", "repair", data_dir, "--out", tmp_path / "mended")
+    assert run_command("data", "repair", data_dir, "--out", tmp_path / "mended").status == 0
+    assert rows_of(tmp_path / "mended" / "train.csv")[1] == "a,1 9,20,1,cort,w"
