@@ -31,6 +31,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno not in _FULL:
+            if error.filename is None:  # writing to an open file does not tell which
+                error.filename = str(path)
             raise
         raise UserError(
             f"{path}: the disk is full ({error.strerror}); nothing was changed there. Make room and run it again"

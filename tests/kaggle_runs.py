@@ -126,11 +126,13 @@ def run_kernel(machine: Machine, kaggle: Path, kind: str, *more: object) -> subp
     )  # fmt: skip
 
 
-def start_kernel(machine: Machine, kaggle: Path, kind: str, *more: object) -> subprocess.Popen[bytes]:
-    """A kernel that is running; what it prints goes to `kaggle / "log.txt"`."""
+def start_kernel(
+    machine: Machine, kaggle: Path, kind: str, *more: object, **variables: str
+) -> subprocess.Popen[bytes]:
+    """A kernel that is running, with more environment variables; what it prints goes to `kaggle / "log.txt"`."""
     with (kaggle / "log.txt").open("wb") as file:
         return subprocess.Popen(
-            kernel_command(machine, kaggle, kind, *more), cwd=kaggle, env=environment(machine.home),
+            kernel_command(machine, kaggle, kind, *more), cwd=kaggle, env=environment(machine.home) | variables,
             start_new_session=True, stdout=file, stderr=file,
         )  # fmt: skip
 

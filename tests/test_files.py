@@ -56,6 +56,11 @@ def test_another_error_of_the_block_stays_what_it_was(tmp_path: Path):
     assert os.listdir(tmp_path) == []
 
 
+def test_an_error_of_writing_names_the_file(tmp_path: Path):
+    with pytest.raises(OSError, match=r"File too large: '.*cells\.csv'"), atomic_path(tmp_path / "cells.csv"):
+        raise OSError(errno.EFBIG, "File too large")  # as writing to an open file has it
+
+
 def test_a_folder_is_no_place_for_a_file(tmp_path: Path):
     with pytest.raises(UserError, match="expected the name of a file"), atomic_path(tmp_path):
         pass

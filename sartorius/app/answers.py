@@ -163,7 +163,7 @@ class Answers:
                         continue
                     session.changes += 1
                     # the picture first, its numbers take longer
-                    yield [*told, *self._present(session, _overview), *same_numbers]
+                    yield [*told, *self._present(session, _pictured), *same_numbers[1:]]
                     yield [*told, *self._present(session, _all)]
             ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
             yield [*ended, *self._present(session, _all)]
@@ -231,6 +231,11 @@ def _overview(session: Session, choice: Choice) -> Overview:
         any_searched,
         shown.scene_json(session, choice),
     )
+
+
+def _pictured(session: Session, choice: Choice) -> list[Update]:
+    """Overview, and what stands in place of the table until the cells are measured."""
+    return [*_overview(session, choice), gr.HTML(shown.waiting_note(session, choice))]
 
 
 def _numbers(session: Session, choice: Choice) -> Numbers:

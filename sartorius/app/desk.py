@@ -22,6 +22,7 @@ from sartorius.app.uploads import Refusal
 from sartorius.data.images import image_size_hw
 
 _NOT_SEARCHED = "No cells have been looked for in this image yet."
+_NOT_MEASURED = "The cells are being measured …"
 _NO_CELL = "No cell reaches the confidence that is asked for. Lower it to see more."
 
 
@@ -124,6 +125,13 @@ def progress_html(words: str, share: float) -> str:
 def table_note(measured: Measured) -> str:
     """What stands in place of a table without rows."""
     return nothing(_NO_CELL if measured.facts else _NOT_SEARCHED)
+
+
+def waiting_note(session: Session, choice: Choice) -> str:
+    """What stands in place of a table that does not follow the picture yet."""
+    image_id = session.selected
+    is_measurable = image_id is not None and is_searched(session, choice.offer, image_id)
+    return nothing(_NOT_MEASURED if is_measurable else _NOT_SEARCHED)
 
 
 def no_size_html(text: str) -> str:

@@ -55,7 +55,7 @@ def report(
     from sartorius.cli.evaluate_inputs import for_images, read_found
     from sartorius.cli.progress import shown_progress
     from sartorius.data.competition import read_truth
-    from sartorius.files import refuse_input, require_suffix
+    from sartorius.files import refuse_input, require_suffix, require_writable
     from sartorius.pipeline import choose_images
     from sartorius.report.page import refuse_absent, write_report
     from sartorius.report.tables import waterfalls
@@ -66,6 +66,7 @@ def report(
     require_suffix(out, (".html",), "page")
     refuse_input(out, [what, truth, *([folds] if folds else [])])
     files = choose_images(images, "train" if (images / "train.csv").is_file() else None)
+    require_writable(out)
     with shown_progress() as progress:
         if predictions is not None:
             chosen = _chosen_truth(truth, folds, fold, _cached_images(what, predictions))

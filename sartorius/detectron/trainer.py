@@ -2,7 +2,7 @@
 
 import json
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -102,7 +102,8 @@ def _train_on_one(
     with logging_into(folder, comm.get_rank()):
         trainer = CellTrainer(cfg, settings, data)
         trainer.start(initial_weights, resume)
-        trainer.train()
+        with closing(trainer.progress):  # a bar hides the cursor until it ends, also an interrupted one
+            trainer.train()
 
 
 class CellTrainer(DefaultTrainer):
@@ -120,8 +121,8 @@ class CellTrainer(DefaultTrainer):
         self._division = Division(
             settings.batch_size, settings.accumulation, comm.get_world_size(), comm.get_rank()
         )
-        self._progress = progress_writer(self.max_iter)
-        self._judge = Judge(settings, data, Path(cfg.OUTPUT_DIR), self._progress.validated)
+        self.progress = progress_writer(self.max_iter)
+        self._judge = Judge(settings, data, Path(cfg.OUTPUT_DIR), self.progress.validated)
         model = build_model(cfg)
         if cfg.MODEL.DEVICE != "cpu":
             model.to(memory_format=torch.channels_last)  # as `CellRCNN` lays out its pictures there
@@ -245,7 +246,7 @@ class CellTrainer(DefaultTrainer):
     def build_writers(self) -> list[EventWriter]:
         """Progress on the screen, `metrics.json`, TensorBoard."""
         folder = self.cfg.OUTPUT_DIR
-        return [self._progress, JSONWriter(f"{folder}/metrics.json"), TensorboardXWriter(folder)]
+        return [self.progress, JSONWriter(f"{folder}/metrics.json"), TensorboardXWriter(folder)]
 
     def _validate(self) -> dict[str, float]:
         """The competition metric on the validation images; keeps the best checkpoint, and stops when told to."""

@@ -14,7 +14,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sartorius.data.leakage import TRAINED_ON, read_trained_on
@@ -57,7 +57,7 @@ class CellCheckpointer(DetectionCheckpointer):
         parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
         self.logger.info("Saving checkpoint %s", name)
         with atomic_path(Path(self.save_dir) / f"{name}.pth") as temporary:
-            torch.save({"model": self.model.state_dict()} | parts | facts, temporary)
+            _save({"model": self.model.state_dict()} | parts | facts, temporary)
         if name not in (BEST, LAST_AVERAGE):
             self.tag_last_checkpoint(f"{name}.pth")
 
@@ -85,6 +85,17 @@ class CellCheckpointer(DetectionCheckpointer):
                 f"{path}: expected .safetensors, a detectron2 .pkl or a .pth checkpoint, this file cannot be read: "
                 f"{reason(error)}"
             ) from None
+
+
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint; raises OSError if it cannot be written, of which torch makes a fault of its own."""
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def reason(error: Exception) -> str:
@@ -216,7 +227,7 @@ def export(
     if ranges is not None:
         metadata[RANGES] = ranges
     with atomic_path(out) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))  # an error of Python's own, where the disk is full
     seen, beside = path.parent / TRAINED_ON, out.parent / TRAINED_ON
     if seen.is_file() and seen.resolve() != beside.resolve():
         with atomic_path(beside) as temporary:
@@ -226,7 +237,7 @@ def export(
 def _refuse_list_of_others(checkpoint: Path, out: Path) -> None:
     """Raise UserError if the images trained on that are listed beside `out` are those of other weights there."""
     listed, seen = read_trained_on(out), read_trained_on(checkpoint)
-    others = [path for path in out.parent.glob("*") if path.suffix in _WEIGHTS and path.name != out.name]
+    others = [path for path in out.parent.glob("[!.]*") if path.suffix in _WEIGHTS and path.name != out.name]
     if listed and listed != seen and (others or not seen):
         raise UserError(
             f"{out.parent / TRAINED_ON}: lists the images that other weights in this folder were trained on, not those of "

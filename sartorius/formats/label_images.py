@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,11 +17,11 @@ from sartorius.files import atomic_path
 from sartorius.formats.known import Known
 from sartorius.formats.label_numbers import read_numbers
 from sartorius.formats.label_table import TABLE, LabelRow, read_table, require_rows, write_table
-from sartorius.line_runs import LineRuns
+from sartorius.line_runs import Ints, LineRuns
 from sartorius.rle import CocoRle, cocos_from_runs, crops_from_cocos
 from sartorius.submission import UNKNOWN_CELL_TYPE
 
-Labels = NDArray[np.int64]
+Labels = NDArray[Any]
 
 #: Names of label files that tell no cell type, and of what else lies beside them.
 _UNTYPED = ("label", "labels", "mask", "masks", "instances", "segmentation")
@@ -188,7 +188,7 @@ def _cells(image_id: str, labelled: _Labelled, table: Mapping[tuple[str, int], L
 
 
 def _read_label_image(path: Path) -> Labels:
-    """Whole numbers from 0; raises UserError if there are others."""
+    """Whole numbers from 0 in the file's number type; raises UserError if there are others."""
     stored = read_numbers(path)
     if stored.dtype.kind == "f" and not np.array_equal(stored, np.rint(stored)):
         raise UserError(
@@ -196,30 +196,53 @@ def _read_label_image(path: Path) -> Labels:
         )
     if stored.min() < 0:
         raise UserError(f"{path}: expected labels from 0 (background), got {stored.min():g}")
-    return stored.astype(np.int64)
+    return stored
 
 
 def _refuse_photograph(path: Path, labels: Labels) -> None:
     """Raise UserError if the labels lie in more pieces than cells do."""
-    numbers, parts = len(np.unique(labels[labels > 0])), int(label(labels, connectivity=2).max(initial=0))
-    if parts > _MOST_PARTS * max(numbers, 1):
+    numbers, tops = _count_numbers_and_tops(labels)
+    most = _MOST_PARTS * max(numbers, 1)
+    if tops <= most:  # each part has one, and counting parts takes far more memory
+        return
+    parts = int(label(labels, connectivity=2).max(initial=0))
+    if parts > most:
         raise UserError(
             f"{path}: expected a label image with a number for each cell, but its {numbers} numbers lie in {parts} "
             "separate pieces, as in a photograph"
         )
 
 
+def _count_numbers_and_tops(labels: Labels) -> tuple[int, int]:
+    """How many labels there are, and how many of their runs along the rows touch none of their pixels a row higher."""
+    starts = _run_starts(labels)
+    hangs = np.zeros(labels.shape, dtype=np.bool_)
+    np.equal(labels[1:], labels[:-1], out=hangs[1:])
+    hangs[1:, 1:] |= labels[1:, 1:] == labels[:-1, :-1]
+    hangs[1:, :-1] |= labels[1:, :-1] == labels[:-1, 1:]
+    numbers = labels.ravel()[starts]
+    is_top = ~np.logical_or.reduceat(hangs.ravel(), starts)
+    return len(np.unique(numbers[numbers > 0])), int(np.count_nonzero(is_top & (numbers > 0)))
+
+
+def _run_starts(labels: Labels) -> Ints:
+    """The first pixel of each run of one number along a row, counted from 0 through all rows."""
+    begins = np.ones(labels.shape, dtype=np.bool_)
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])
+    return np.flatnonzero(begins)
+
+
 def _masks(labels: Labels) -> dict[int, CocoRle]:
     """The mask of each label, by label in ascending order."""
-    pixels = labels.ravel()
-    starts = np.append(0, np.flatnonzero(pixels[1:] != pixels[:-1]) + 1)
-    is_cell = pixels[starts] > 0
-    starts, lengths = starts[is_cell], np.diff(starts, append=pixels.size)[is_cell]
-    numbers, masks = np.unique(pixels[starts], return_inverse=True)
+    starts = _run_starts(labels)
+    lengths = np.diff(starts, append=labels.size)
+    numbers = labels.ravel()[starts].astype(np.int64)
+    is_cell = numbers > 0
+    found, masks = np.unique(numbers[is_cell], return_inverse=True)
     order = np.argsort(masks, kind="stable")
-    runs = LineRuns(masks[order], starts[order], lengths[order])
-    sizes_hw = [(labels.shape[0], labels.shape[1])] * len(numbers)
-    return dict(zip(numbers.tolist(), cocos_from_runs(runs, sizes_hw), strict=True))
+    runs = LineRuns(masks[order], starts[is_cell][order], lengths[is_cell][order])
+    sizes_hw = [(labels.shape[0], labels.shape[1])] * len(found)
+    return dict(zip(found.tolist(), cocos_from_runs(runs, sizes_hw), strict=True))
 
 
 def _write_image(path: Path, labels: NDArray[np.uint32]) -> None:

@@ -13,7 +13,7 @@ from sartorius.data.image_bytes import PNG_START, TIFF_STARTS
 from sartorius.data.images import read_grey
 from sartorius.errors import UserError
 
-_PNG_PALETTE = 3
+_PNG_GREY, _PNG_PALETTE = 0, 3
 #: Where a PNG file says what its pixels are: after its start, the head's length and name, width, height and depth.
 _PNG_COLOUR_AT = 25
 
@@ -50,8 +50,11 @@ def _stored(path: Path) -> NDArray[Any] | None:
         head = stream.read(_PNG_COLOUR_AT + 1)
     if head.startswith(TIFF_STARTS):
         return _stored_in_tiff(path)
-    if head.startswith(PNG_START) and head[_PNG_COLOUR_AT] == _PNG_PALETTE:
-        return _by_pillow(path)
+    if head.startswith(PNG_START):
+        if head[_PNG_COLOUR_AT] == _PNG_GREY:
+            return None
+        if head[_PNG_COLOUR_AT] == _PNG_PALETTE:
+            return _by_pillow(path)
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     return None if pixels is None or pixels.ndim == 2 else pixels
 

@@ -1,7 +1,7 @@
 """`sartorius tune`: search, and a tuned ensemble file that says where its settings come from."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,13 @@ def tune(
     """
     require_may_be_base(ensemble)
     start = load_ensemble_settings(ensemble)
+    # of the files that are read, whatever becomes of them during the search
+    sha256 = {"truth_sha256": file_sha256(data.truth), "folds_sha256": file_sha256(data.folds)}
     cached = read_cached_images(ensemble, start, data, n_parts, budget.seed)
     refuse_searched_on(ensemble, start, cached)
     objective = Objective(cached.images)
     result = cross_tuned(objective, start, cached.parts.of_image, budget, report)
-    record = _record(ensemble, data, cached, budget, result, command)
+    record = _record(ensemble, sha256, cached, budget, result, command)
     settings = _with_gains(
         cached.images,
         result,
@@ -127,7 +129,7 @@ def _with_gains(
 
 def _record(
     ensemble: Path,
-    data: Data,
+    sha256: Mapping[str, str],
     cached: CachedImages,
     budget: Budget,
     result: CrossTuned,
@@ -141,8 +143,6 @@ def _record(
         package_version=__version__,
         sources=cached.sources,
         settings_sha256=fusing_sha256(result.settings),
-        truth_sha256=file_sha256(data.truth),
-        folds_sha256=file_sha256(data.folds),
         images=len(cached.images),
         left_out=len(cached.left_out),
         trained_on=cached.trained.origin,
@@ -155,4 +155,5 @@ def _record(
         in_fold=score_of(result.in_fold, types),
         out_of_fold=score_of(result.out_of_fold, types),
         gain=TunedGain(difference=gain.difference, low=gain.low, high=gain.high),
+        **sha256,
     )

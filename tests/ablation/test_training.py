@@ -135,13 +135,31 @@ def test_a_dry_run_shows_changes_and_commands(monkeypatch, capsys, setting):
     assert not setting.runs.exists()
 
 
+#: Runs a training (the first path) and makes a file (the second) once it waits for it.
+RUN_AND_TELL = """
+import subprocess, sys
+from pathlib import Path
+from sartorius.cli import ablate
+
+class Started(subprocess.Popen):
+    def communicate(self, *given, **named):
+        Path({1!r}).touch()
+        return super().communicate(*given, **named)
+
+subprocess.Popen = Started
+sys.executable = {0!r}
+ablate._run([])
+"""
+
+
 def test_a_command_that_is_terminated_takes_the_training_with_it(tmp_path):
     training = tmp_path / "training"
-    training.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 0.5\nkill -TERM $PPID\nexec sleep 60\n")
-    training.chmod(0o755)
-    code = (
-        f"import sys; from sartorius.cli import ablate; sys.executable = {str(training)!r}; ablate._run([])"
+    training.write_text(
+        f"#!/bin/sh\necho $$ > {tmp_path}/pid\nuntil [ -e {tmp_path}/waits ]; do sleep 0.1; done\n"
+        "kill -TERM $PPID\nexec sleep 60\n"
     )
+    training.chmod(0o755)
+    code = RUN_AND_TELL.format(str(training), str(tmp_path / "waits"))
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)

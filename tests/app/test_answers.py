@@ -62,6 +62,14 @@ def test_a_search_whose_images_are_removed_ends_and_shows_that_there_are_none(pa
     assert "href" not in files
 
 
+def test_cells_that_are_shown_but_not_measured_yet_are_said_to_be_so(page):
+    """Else the page would say under found cells that none have been looked for."""
+    updates = list(page.answers.find(REQUEST, *page.settings))
+    notes = [note.value for *_, note, _, _, _ in updates if isinstance(note, gr.HTML)]
+    assert "being measured" in notes[0]
+    assert not any("looked for" in note or "being measured" in note for note in notes[1::2])
+
+
 def test_measurements_that_take_long_are_of_what_is_set_when_they_are_done(page, monkeypatch):
     """Else they overwrite those of a later answer, and the table is of cells that are not shown."""
     list(page.answers.find(REQUEST, *page.settings))

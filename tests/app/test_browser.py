@@ -2,13 +2,14 @@
 
 import zipfile
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from bright_cells import DISCS, SIZE_HW, Disc, written_png
+from bright_cells import DISCS, SIZE_HW, BrightCells, Disc, written_png
 from browser import ASTRO, DESKTOP, PHONE, Visit, is_colour, outlined
 
 from sartorius.app.downloads import DOWNLOADS
@@ -155,6 +156,58 @@ def test_a_click_while_the_server_ends_its_answers_is_answered(browser, server, 
     assert visit.texts(".viewer-count") == ["3 cells"]
     assert visit.faults == []
     visit.close()
+
+
+#: The page's own wait for Gradio's client, two seconds, does not end by itself.
+ENDLESS_GUARD = """
+const after = window.setTimeout;
+window.setTimeout = (act, ms, ...more) => after(act, ms === 2000 ? 1e9 : ms, ...more);
+"""
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """While it is not set, the model does not come to an end."""
+    free, look = Event(), BrightCells.__call__
+
+    def look_late(*arguments):
+        free.wait()
+        return look(*arguments)
+
+    monkeypatch.setattr(BrightCells, "__call__", look_late)
+    yield free
+    free.set()
+
+
+def test_a_click_after_a_search_in_which_images_came_is_answered_at_once(browser, server, images, held):
+    """Gradio's own client ends the stream that it opened last, which is that of the upload."""
+    visit = Visit(browser, server.url, ENDLESS_GUARD, **DESKTOP)
+    visit.page.set_default_timeout(20_000)
+    visit.add(images["well"])
+    visit.page.click("#find:not([disabled])")
+    visit.page.wait_for_selector("#stop", state="visible")
+    visit.add(images["deep"])
+    held.set()
+    visit.page.wait_for_selector("#stop", state="hidden")
+    visit.find()
+    assert visit.texts("#images label") == ["well ✓", "deep ✓"]
+    visit.close()
+
+
+def test_a_search_that_waits_for_another_visitors_is_seen_to_wait(browser, server, images, held):
+    first, second = (Visit(browser, server.url, **DESKTOP) for _ in range(2))
+    for visit in (first, second):
+        visit.page.set_default_timeout(20_000)
+        visit.add(images["well"])
+    first.page.click("#find:not([disabled])")
+    first.page.wait_for_selector("#stop", state="visible")
+    second.page.click("#find:not([disabled])")
+    second.page.wait_for_selector("#progress", state="visible")
+    held.set()
+    second.page.wait_for_selector("#images label:has-text('✓')")
+    second.page.wait_for_selector("#progress", state="hidden")
+    for visit in (first, second):
+        visit.close()
 
 
 def test_a_phone_shows_everything_in_its_width(browser, server, images):

@@ -81,3 +81,9 @@ def test_progress_is_told_to_everyone():
 def test_what_stands_in_place_of_an_empty_table_says_why():
     assert "looked for" in desk.table_note(desk.Measured("", pd.DataFrame(), []))
     assert "Lower it" in desk.table_note(desk.Measured("{}", pd.DataFrame(), []))
+
+
+def test_a_note_that_waits_for_measurements_is_only_of_searched_images(visit):
+    assert "being measured" in desk.waiting_note(visit.session, visit.choice)
+    visit.session.selected = None
+    assert "looked for" in desk.waiting_note(visit.session, visit.choice)

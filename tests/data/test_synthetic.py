@@ -148,6 +148,7 @@ def test_a_table_of_other_images_is_refused_and_an_earlier_one_replaced(tmp_path
 def test_the_same_data_set_may_be_made_again(tmp_path):
     before = (synthesize(tmp_path, 1, seed=0) / "train.csv").read_bytes()
     (tmp_path / "test" / "cort_test_0000.png").unlink()
+    (tmp_path / "test" / ".cort_test_0001.abcd.png").write_bytes(b"what a killed run leaves")
     assert (synthesize(tmp_path, 1, seed=0) / "train.csv").read_bytes() == before
     assert (tmp_path / "test" / "cort_test_0000.png").is_file()
 

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from detectron2.utils.events import EventStorage
@@ -41,7 +42,8 @@ def test_lines_tell_of_a_long_validation_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = iter([0, 1, 2, 1.5 * LINE_EVERY_S, 1.6 * LINE_EVERY_S, 3 * LINE_EVERY_S])
-    monkeypatch.setattr("sartorius.detectron.progress.time.monotonic", lambda: next(now))
+    clock = SimpleNamespace(monotonic=lambda: next(now))  # other threads ask the real one
+    monkeypatch.setattr("sartorius.detectron.progress.time", clock)
     lines = LineWriter(3)
     with caplog.at_level(logging.INFO, "sartorius"):
         for image in range(1, 7):

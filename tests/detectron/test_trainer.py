@@ -12,9 +12,11 @@ from tiny_models import TINY, write_tiny_data
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.network import CellRCNN
 from sartorius.detectron.processes import Machines
+from sartorius.detectron.progress import BarWriter
 from sartorius.detectron.stream import Division, PartSampler, Pictures
 from sartorius.detectron.trainer import train
 from sartorius.detectron.training_data import TrainingData, read_training_data, type_repeats
+from sartorius.detectron.validation import Judge
 from sartorius.errors import UserError
 
 
@@ -53,6 +55,25 @@ def test_a_run_leaves_weights_logs_and_the_best_checkpoint(run: Path) -> None:
     assert any("validation/mAP" in line for line in metrics)
     assert all(torch.isfinite(torch.tensor(line["total_loss"])) for line in metrics if "total_loss" in line)
     assert json.loads((run / "best.json").read_text())["iteration"] == TINY.iterations
+
+
+def test_a_training_that_is_interrupted_in_its_last_validation_ends_the_bar(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = []
+
+    def interrupted(judge: Judge, _: object) -> None:
+        judge._report(1, 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Judge, "scores", interrupted)
+    monkeypatch.setattr(
+        "sartorius.detectron.trainer.progress_writer", lambda steps: bars.append(BarWriter(steps)) or bars[0]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY.model_copy(update={"iterations": 1}), data, tmp_path / "run", "random", Machines())
+    assert len(bars[0]._bar.tasks) == 2
+    assert not bars[0]._bar.live.is_started  # which would leave the terminal without its cursor
 
 
 def test_resume_goes_on_from_the_last_checkpoint(data: TrainingData, tmp_path: Path) -> None:

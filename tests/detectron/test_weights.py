@@ -1,5 +1,6 @@
 import pickle
 from pathlib import Path
+from typing import BinaryIO
 from urllib.error import URLError
 
 import numpy as np
@@ -266,8 +267,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_one(
     checkpointer.save(BEST)
     before = (tmp_path / f"{BEST}.pth").read_bytes()
 
-    def killed(parts: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def killed(parts: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", killed)

@@ -1,5 +1,8 @@
 """What lies in weights files, and beside them."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from sartorius.data.leakage import read_trained_on, write_trained_on
-from sartorius.detectron.weights import export, read_weights
+from sartorius.detectron.weights import CellCheckpointer, export, read_weights
 from sartorius.errors import UserError
 
 
@@ -63,9 +66,44 @@ def test_weights_that_are_exported_anew_under_their_name_have_the_new_list(
         export(runs["c"], out, "float16")
 
 
+def test_the_beginning_of_weights_that_a_killed_export_left_is_no_other_weights(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "models" / "m.safetensors"
+    export(runs["a"], out, "float32")
+    (out.parent / ".m.x1y2.safetensors").write_bytes(b"half")
+    export(runs["b"], out, "float32")
+    assert read_trained_on(out) == {"image of b": "hash"}
+
+
 def test_weights_without_a_list_stand_beside_others_without_one(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     save_file({"weight": torch.ones(1)}, tmp_path / "other.safetensors")
     export(runs["c"], tmp_path / "model.safetensors", "float16")
     assert not (tmp_path / "trained_on.csv").exists()
+
+
+@contextmanager
+def little_room() -> Iterator[None]:
+    """No file can grow beyond 100 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_export_for_which_there_is_no_room_is_no_fault_of_ours(tmp_path: Path) -> None:
+    torch.save({"model": {"weight": torch.ones(100_000)}}, tmp_path / "model_final.pth")
+    with pytest.raises(OSError, match=r"File too large: '.*out\.safetensors'"), little_room():
+        export(tmp_path, tmp_path / "out.safetensors", "float32")
+    assert [path.name for path in tmp_path.iterdir()] == ["model_final.pth"]
+
+
+def test_a_checkpoint_for_which_there_is_no_room_is_no_fault_of_ours(tmp_path: Path) -> None:
+    checkpointer = CellCheckpointer(torch.nn.Linear(300, 300), str(tmp_path))
+    with pytest.raises(OSError, match=r"File too large: '.*model_0000001\.pth'"), little_room():
+        checkpointer.save("model_0000001")
+    assert list(tmp_path.iterdir()) == []

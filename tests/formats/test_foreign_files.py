@@ -1,6 +1,7 @@
 """Files as other programs write them, and files that are wrong."""
 
 import json
+import tracemalloc
 import zipfile
 
 import cv2
@@ -164,6 +165,36 @@ def test_what_is_no_label_image_is_refused(tmp_path, labels, message):
     tifffile.imwrite(tmp_path / "x.tif", labels)
     with pytest.raises(UserError, match=message):
         read_any(tmp_path / "x.tif")
+
+
+def test_a_label_image_needs_little_more_memory_than_its_pixels(tmp_path):
+    side = 1000
+    labels = np.kron(np.arange(1, 101).reshape(10, 10), np.ones((side // 10, side // 10))).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", labels, compression="zlib")
+    read_any(tmp_path / "x.tif")  # what is imported and compiled at first is left out
+    tracemalloc.start()
+    try:
+        found = read_any(tmp_path / "x.tif")
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found["x"].areas_px.tolist() == [(side // 10) ** 2] * 100
+    assert most_bytes < 6 * side**2
+
+
+def test_pieces_at_both_ends_of_the_rows_are_counted_apart(tmp_path):
+    labels = np.zeros((12, 5), np.uint8)
+    labels[0::2, 4] = labels[1::2, 0] = 1  # the end of one row is the pixel before the start of the next
+    tifffile.imwrite(tmp_path / "x.tif", labels)
+    with pytest.raises(UserError, match="its 1 numbers lie in 12 separate pieces, as in a photograph"):
+        read_any(tmp_path / "x.tif")
+
+
+def test_a_cell_of_many_fingers_that_hang_together_is_no_photograph(tmp_path):
+    labels = np.ones((2, 23), np.uint8)
+    labels[0, 1::2] = 0
+    tifffile.imwrite(tmp_path / "x.tif", labels)
+    assert drawn(read_any(tmp_path / "x.tif")["x"]) == ["#." * 11 + "#/" + "#" * 23]
 
 
 def test_a_malformed_table_of_labels_is_refused(tmp_path):

@@ -73,3 +73,11 @@ def test_red_green_and_blue_that_are_the_same_number_are_that_number(tmp_path):
     tifffile.imwrite(tmp_path / "y.tif", np.stack([LABELS] * 3), photometric="rgb", planarconfig="separate")
     found = read_any(tmp_path)
     assert [drawn(found["x"]), drawn(found["y"])] == [CELLS, CELLS]
+
+
+def test_a_grey_png_is_decoded_once(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "x.png"), LABELS)
+    decoded, decode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *given: decoded.append(given) or decode(*given))
+    assert drawn(read_any(tmp_path / "x.png")["x"]) == CELLS
+    assert len(decoded) == 1

@@ -146,7 +146,7 @@ def test_a_budget_too_small_drops_views_then_models_and_a_kill_while_writing_lea
 ):
     started_s = int(re.search(r"(\d+) s after the start", first_run[1].stdout)[1])
     kaggle = add_test_images(kaggle_tree(tmp_path, machine.bundle), MANY)
-    running = start_kernel(machine, kaggle, "inference", "--budget", f"{3 * started_s + 20}s")
+    running = start_kernel(machine, kaggle, "inference", "--budget", f"{3 * started_s + 60}s")
     log = kaggle / "log.txt"
     delay_s = np.random.default_rng(len(KILLS)).uniform(0, 0.003)
     kill_after(running, lambda: being_replaced(kaggle) and "dropped" in log.read_text(), delay_s)

@@ -79,7 +79,7 @@ def test_what_has_not_begun_when_ctrl_c_comes_is_not_waited_for() -> None:
 
     def interrupted() -> None:
         with worker_pool(1, "time") as pool:
-            waiting.extend(pool.submit(time.sleep, 0.2) for _ in range(50))
+            waiting.extend(pool.submit(time.sleep, 0.2) for _ in range(1000))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -195,6 +195,7 @@ def test_a_submission_is_told_without_the_steps_that_led_to_it(monkeypatch, caps
             "expected the name of a page ending in .html, got 'ensemble.yaml'",
         ),
         (("{cache}/model00/none", "--out", "{truth}"), "ending in .html, got 'train.csv'"),
+        (("{ensemble}", "--predictions", "{cache}", "--out", "{truth}/r.html"), "cannot be written"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(monkeypatch, capsys, scene, given, tmp_path, arguments, message):

@@ -58,6 +58,21 @@ def test_it_says_what_was_searched_on(tuned, scene):
     assert record.gain.difference == pytest.approx(gain)
 
 
+def test_a_truth_that_changes_or_goes_during_the_search_is_named_as_it_was_read(scene, tmp_path):
+    data = data_of(scene, truth=tmp_path / "train.csv", folds=tmp_path / "folds.csv")
+    shutil.copy(scene.truth_csv, data.truth)
+    shutil.copy(scene.folds, data.folds)
+    read = file_sha256(data.truth)
+
+    def lose(*_: object) -> None:
+        data.truth.write_text("another")
+        data.folds.unlink(missing_ok=True)
+
+    budget = Budget(("min_area",), 0, 0)
+    made = tune(scene.ensemble, data, tmp_path / "tuned.yaml", budget, 5, "sartorius tune …", lose)
+    assert made.record.truth_sha256 == read
+
+
 def test_settings_are_not_stale_on_the_predictions_they_were_searched_on(tuned, scene):
     settings = load_ensemble_settings(tuned.path)
     assert stale_reasons(settings, models_in_cache(settings, scene.cache)) == []

@@ -6,11 +6,15 @@
   const ask = window.fetch.bind(window);
   const GUARD_MS = 2000;
   const owed = new Set(), early = new Set(); // events with a receipt and without an answer, and the other way round
-  let closed = Promise.resolve();
+  let closed = Promise.resolve(), known = () => {};
 
   window.fetch = async (input, init) => {
     const { pathname } = new URL(input instanceof Request ? input.url : input, document.baseURI);
     if (pathname.endsWith("/queue/join")) return joined(await ask(input, init));
+    // The client's last word on its answers is to abort the stream that it opened last, which may be an upload's.
+    if (/\/(queue\/data|upload_progress)$/.test(pathname)) {
+      (init ?? input).signal?.addEventListener("abort", () => known(), { once: true });
+    }
     return pathname.endsWith("/queue/data") ? data(new Request(input, init)) : ask(input, init);
   };
 
@@ -51,9 +55,9 @@
       if (!owed.size) break;
       response = await ask(request.clone());
     }
-    closed = new Promise((known) => {
-      request.signal.addEventListener("abort", known, { once: true }); // the client's last word on a stream
-      setTimeout(known, GUARD_MS);
+    closed = new Promise((resolve) => {
+      known = resolve;
+      setTimeout(resolve, GUARD_MS);
     });
     yield 'data: {"msg":"close_stream"}\n\n';
   }

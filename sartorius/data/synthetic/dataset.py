@@ -58,8 +58,8 @@ def _image_id(cell_type: str, split: str, number: int) -> str:
 
 
 def _refuse_other_images(folder: Path, ids: Collection[str]) -> None:
-    """An image left over from another run would have no truth."""
-    others = sorted(path.name for path in folder.glob("*") if path.stem not in ids)
+    """An image left over from another run would have no truth; hidden files are what a killed one leaves."""
+    others = sorted(path.name for path in folder.glob("[!.]*") if path.stem not in ids)
     if others:
         raise UserError(
             f"{folder}: expected no images but those about to be written, found {others[0]}"
