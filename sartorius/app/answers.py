@@ -62,10 +62,10 @@ class Answers:
         self._desk = desk
         self._cell_types = tuple(cell_types)
 
-    def open(self, request: gr.Request, *settings: Any) -> Overview:
-        """The page of a visitor who comes."""
+    def open(self, request: gr.Request, *settings: Any) -> None:
+        """A session for a visitor who comes; the page shows already that it is empty."""
         self._desk.store.of(_key(request))
-        return self.restored(request, *settings)
+        self._session(request, settings)
 
     def restored(self, request: gr.Request, *settings: Any) -> Overview:
         """The page with another model, or with its recommended thresholds."""

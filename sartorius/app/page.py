@@ -192,7 +192,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
         event.success(answers.drawn, settings, results.charts, **_LATEST)
 
     page.unload(answers.leave)
-    measured_after(page.load(answers.open, settings, overview, **_QUIET))
+    page.load(answers.open, settings, None, **_QUIET)
     arrived = [intake.drop, intake.notice, *overview]
     measured_after(
         intake.drop.upload(
