@@ -184,12 +184,12 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     overview = [intake.images, intake.shelf, intake.find, results.column, tuning.column, viewer]
     numbers = [viewer, results.note, results.table, results.taken]
 
-    def measured_after(event: Any) -> None:
-        drawn_after(event.success(answers.measured, settings, numbers, **_LATEST))
-
     def drawn_after(event: Any) -> None:
         # The table need not wait. One answer in two parts would not do: Gradio's client can lose the first of them.
         event.success(answers.drawn, settings, results.charts, **_LATEST)
+
+    def measured_after(event: Any) -> None:
+        drawn_after(event.success(answers.measured, settings, numbers, **_LATEST))
 
     page.unload(answers.leave)
     page.load(answers.open, settings, None, **_QUIET)
@@ -206,23 +206,33 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     )
     measured_after(intake.clear.click(answers.clear, settings, [intake.notice, *overview], **_QUIET))
     measured_after(intake.images.input(answers.select, [intake.images, *settings], viewer, **_LATEST))
-    intake.find.click(
-        answers.find,
-        settings,
-        [intake.notice, intake.progress, intake.stop, *overview, *numbers[1:], results.charts],
-        concurrency_limit=1,
-        show_progress_on=intake.progress,
-        show_progress="minimal",
-    )
-    intake.stop.click(answers.stop, None, intake.progress, queue=False, **_QUIET)
     for change in (intake.offer.input, tuning.reset.click):
         restored = change(answers.thresholds, intake.offer, tuning.sliders, **_LATEST)
         measured_after(restored.then(answers.restored, settings, overview, **_LATEST))
     moved = [slider.input for slider in tuning.sliders]
     measured_after(gr.on(moved, answers.scene, settings, viewer, **_LATEST))
-    um = tuning.um  # its `input` misses what is pasted
-    drawn_after(um.change(answers.sized, settings, numbers, **_LATEST))
-    um.change(answers.size_note, um, tuning.um_note, **_LATEST)
+    # `input` misses what is pasted
+    drawn_after(tuning.um.change(answers.sized, settings, numbers, **_LATEST))
+    _connect_search(answers, intake, settings, [*overview, *numbers[1:], results.charts])
+    _connect_details(answers, results, tuning, settings)
+
+
+def _connect_search(answers: Answers, intake: _Intake, settings: list[Any], shown: list[Any]) -> None:
+    """The search and its end; settings: what it goes by, shown: what follows it."""
+    intake.find.click(
+        answers.find,
+        settings,
+        [intake.notice, intake.progress, intake.stop, *shown],
+        concurrency_limit=1,
+        show_progress_on=intake.progress,
+        show_progress="minimal",
+    )
+    intake.stop.click(answers.stop, None, intake.progress, queue=False, **_QUIET)
+
+
+def _connect_details(answers: Answers, results: _Results, tuning: _Tuning, settings: list[Any]) -> None:
+    """Controls of one part of the page; settings: what charts are drawn from."""
+    tuning.um.change(answers.size_note, tuning.um, tuning.um_note, **_LATEST)
     gr.on([results.quantity.input, results.scope.input], answers.charts, settings, results.charts, **_LATEST)
     # `multiple`, since Gradio asks again for the first row instead of the latest one
-    results.table.select(answers.chosen_row, None, viewer, trigger_mode="multiple", **_QUIET)
+    results.table.select(answers.chosen_row, None, results.viewer, trigger_mode="multiple", **_QUIET)

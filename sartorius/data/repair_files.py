@@ -70,8 +70,7 @@ def repair_data(
         repairs.append(mended.repair)
         report("repair", done, len(labels.truth))
     repairs = with_unlabelled(repairs)
-    with atomic_path(repair_csv) as temporary:  # first, as it is what another run knows a repair by
-        pd.DataFrame(repairs, columns=ImageRepair._fields).to_csv(temporary, index=False, lineterminator="\n")
+    _write_repairs(repair_csv, repairs)  # first, as it is what another run knows a repair by
     if as_folder:
         _link_images(data_dir, out)
     _write_labels(csv, target, texts)
@@ -102,6 +101,12 @@ def _read_labels(data_dir: Path, csv: Path) -> _Labels:
             f"{data_dir}: {len(absent)} labelled images have no file in train/, for example {', '.join(absent[:3])}"
         )
     return _Labels(truth, lines, images)
+
+
+def _write_repairs(path: Path, repairs: list[ImageRepair]) -> None:
+    """The table of what was changed, one row per image."""
+    with atomic_path(path) as temporary:
+        pd.DataFrame(repairs, columns=ImageRepair._fields).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _write_labels(csv: Path, target: Path, texts: dict[int, str]) -> None:
