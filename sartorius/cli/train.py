@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def train(
         "other format that `sartorius data convert` reads. The fold is still validated on train.csv.",
     ),
     weights: str | None = typer.Option(
-        None, help="Weights to start from: a file, or `random`. Default: ImageNet weights, downloaded."
+        None,
+        help="Weights to start from: a file, or `random`. Default: ImageNet weights, downloaded; random for `r50_thin`, of "
+        "which none are published.",
     ),
     overfit: int | None = typer.Option(
         None,
@@ -60,36 +63,39 @@ def train(
 
     model_settings = load_model_settings(config, settings)
     refuse_half_a_fold(folds, fold)
-    from sartorius.detectron.processes import Machines, is_first_process
+    from sartorius.detectron.initial_weights import usual_start
+    from sartorius.detectron.processes import Machines
+    from sartorius.detectron.run_lock import alone_in
     from sartorius.detectron.runs import RunRequest, prepare_run
     from sartorius.detectron.trainer import train as train_model
 
-    place = Machines(gpus, machines, machine_rank, dist_url)
-    run = prepare_run(
-        RunRequest(
-            config=config,
-            settings=model_settings,
-            data_dirs=[data, *also],
-            labels=labels,
-            folds_csv=folds,
-            fold=fold,
-            weights=weights,
-            memorise=overfit,
-            runs_dir=runs,
-            resume=resume,
-            seed=seed,
-            machines=place,
-            command=shlex.join(["sartorius", *sys.argv[1:]]),
-        )
+    weights = weights or usual_start(model_settings.backbone)
+    request = RunRequest(
+        config=config,
+        settings=model_settings,
+        data_dirs=[data, *also],
+        labels=labels,
+        folds_csv=folds,
+        fold=fold,
+        weights=weights,
+        memorise=overfit,
+        runs_dir=runs,
+        resume=resume,
+        seed=seed,
+        machines=Machines(gpus, machines, machine_rank, dist_url),
+        command=shlex.join(["sartorius", *sys.argv[1:]]),
     )
-    images = len(run.data.training)
-    if is_first_process(machine_rank):
-        typer.echo(f"{images} images to train on, {len(run.data.validation)} to validate on -> {run.folder}")
-    exported = train_model(run.settings, run.data, run.folder, weights, place, seed, resume)
-    if is_first_process(machine_rank):
-        _say_what_came(run.folder, exported, fold if overfit is None else None)
+    folder, place = request.folder, request.machines
+    with alone_in(folder) if place.first else nullcontext():
+        run = prepare_run(request)
+        images = len(run.data.training)
+        if place.first:
+            typer.echo(f"{images} images to train on, {len(run.data.validation)} to validate on -> {folder}")
+        exported = train_model(run.settings, run.data, folder, weights, place, seed, resume)
+    if place.first:
+        _say_what_came(folder, exported, fold if overfit is None else None)
         if overfit is not None:
-            _say_whether_memorised(run.folder, images)
+            _say_whether_memorised(folder, images)
 
 
 def _say_what_came(folder: Path, exported: Path, fold: int | None) -> None:

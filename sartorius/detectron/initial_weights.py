@@ -16,6 +16,8 @@ from torchvision.models import get_model_weights
 from sartorius.detectron.weights import CellCheckpointer, read_weights, reason
 from sartorius.errors import UserError
 
+#: Given in place of initial weights to start from nothing.
+RANDOM = "random"
 #: ImageNet weights of each backbone in detectron2's model zoo; none is published for the thin one.
 _DETECTRON2 = {
     "r50": "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
@@ -46,6 +48,11 @@ def model_zoo(backbone: str) -> str | None:
     return _DETECTRON2.get(backbone)
 
 
+def usual_start(backbone: str) -> str | None:
+    """What a training starts from that was not told: None, the model zoo's weights, or RANDOM for want of any."""
+    return RANDOM if model_zoo(backbone) is None else None
+
+
 def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_but: Sequence[str] = ()) -> str:
     """Put pretrained weights into a model that will be trained; returns where they came from.
 
@@ -59,7 +66,7 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_bu
     if source is None:
         raise UserError(
             f"no ImageNet weights of {backbone} can be downloaded; pass a file with --weights FILE, "
-            "or --weights random to start from nothing"
+            f"or --weights {RANDOM} to start from nothing"
         )
     if weights is not None:
         require_weights_file(weights)

@@ -35,7 +35,7 @@ class TrainingMapper:
         self._settings = settings
 
     def __call__(self, image: TrainingImage, seed: int) -> dict[str, Any]:
-        """The picture of a seed: `image` (1, H, W) uint8, `instances` with boxes, classes and masks, and the sizes.
+        """The picture of a seed: `image` (1, H, W) uint8, and `instances` with boxes, classes and masks.
 
         The network samples anchors and proposals by the same `seed`.
         """
@@ -62,9 +62,6 @@ class TrainingMapper:
         return {
             "image_id": image.image_id,
             "seed": seed,
-            "file_name": image.image_id,
-            "height": height,
-            "width": width,
             "image": torch.from_numpy(pixels[None]),
             "instances": _instances(crops, image.classes[numbers], window_hw, (height, width)),
         }

@@ -15,14 +15,14 @@ from torch import nn
 
 from sartorius import views
 from sartorius.cells import Cells
-from sartorius.config import EnsembleSettings, ModelSettings, load_model_settings
+from sartorius.config import ModelSettings, load_model_settings
 from sartorius.config.ensemble import ViewSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.joining import join_for_inference
 from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.precision import GPU_DTYPES, predicting_in, require_bfloat16
-from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.settings import detectron_config, refusals_told
 from sartorius.detectron.transfer import Output, fetched, one_plane
 from sartorius.detectron.weights import load_trained, read_ranges
 from sartorius.errors import UserError
@@ -197,11 +197,13 @@ def predictor_of(settings: ModelSettings, weights: Path, device: str) -> Predict
     `gpu_precision` does.
 
     Where torch has no convolutions in bytes for this processor, it says so and computes in float32, as `config` then tells.
-    Raises UserError when the weights are missing, wrong, or not calibrated for the convolutions that are asked for, or
-    the GPU has no bfloat16.
+    Raises UserError when the weights are missing, wrong, or not calibrated for the convolutions that are asked for, the
+    GPU has no bfloat16, or detectron2 refuses a value of its own keys.
     """
-    model = build_model(detectron_config(settings, device)).eval()
-    load_trained(model, weights)
+    cfg = detectron_config(settings, "cpu")  # so that a GPU's own errors are not taken for a wrong value's
+    with refusals_told(settings):
+        model = build_model(cfg).eval()
+    load_trained(model.to(device), weights)
     kind = torch.device(device).type
     if kind == "cuda":
         if settings.gpu_precision == "bfloat16":
@@ -215,17 +217,6 @@ def predictor_of(settings: ModelSettings, weights: Path, device: str) -> Predict
             _say.warning("torch has no 8-bit convolutions for this processor; computing in float32")
             settings = settings.model_copy(update={"cpu_convolutions": "float32"})
     return Predictor(model, settings, hashlib.sha256(weights.read_bytes()).hexdigest())
-
-
-def load_members(ensemble: Path, settings: EnsembleSettings, device: str) -> dict[str, Predictor]:
-    """The predictor of each trained member by its name, paths taken relative to the ensemble file."""
-    folder = ensemble.parent
-    return {
-        member.name: load_predictor(
-            (folder / member.model).resolve(), (folder / member.weights).resolve(), device
-        )
-        for member in settings.trained_members
-    }
 
 
 def require_device(device: str) -> None:

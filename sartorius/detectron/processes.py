@@ -54,18 +54,15 @@ class Machines:
         """How many processes share each step."""
         return int(os.environ["WORLD_SIZE"]) if under_torchrun() else max(self.gpus, 1) * self.count
 
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what a run writes once; before and after the processes have met."""
+        return int(os.environ["RANK"]) == 0 if under_torchrun() else self.rank == 0
+
 
 def under_torchrun() -> bool:
     """Whether this process is one of several that torchrun has started."""
     return all(name in os.environ for name in _TORCHRUN)
-
-
-def is_first_process(machine_rank: int = 0) -> bool:
-    """Whether this process writes what a run writes once; before and after the processes have met.
-
-    machine_rank: number of this machine where `launch` starts the processes.
-    """
-    return int(os.environ["RANK"]) == 0 if under_torchrun() else machine_rank == 0
 
 
 def run_on(machines: Machines, work: Callable[..., None], *arguments: object) -> None:

@@ -2,24 +2,32 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.utils.events import EventStorage
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.graphs import require_recordable
-from sartorius.detectron.initial_weights import require_weights_file
+from sartorius.detectron.initial_weights import RANDOM, require_weights_file
 from sartorius.detectron.int8 import byte_layers
+from sartorius.detectron.mapper import TrainingImage, TrainingMapper
 from sartorius.detectron.precision import require_bfloat16
 from sartorius.detectron.predictor import why_unusable
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.settings import detectron_config
+from sartorius.detectron.settings import detectron_config, refusals_told
 from sartorius.detectron.stream import Division
-from sartorius.detectron.weights import reason
 from sartorius.errors import UserError
+from sartorius.rle import Crop
 
-#: Given in place of initial weights to start from nothing.
-RANDOM = "random"
+#: An image of the smallest kind that has losses of every sort.
+_A_CELL = TrainingImage(
+    image_id="",
+    pixels=np.zeros((64, 64), dtype=np.uint8),
+    crops=(Crop(16, 16, np.ones((32, 32), dtype=bool)),),
+    classes=np.zeros(1, dtype=np.int64),
+)
 
 
 def require_possible(settings: ModelSettings, initial_weights: Path | str | None, machines: Machines) -> None:
@@ -34,8 +42,6 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
         _require_trainable_norm(settings)
     elif initial_weights is not None:
         require_weights_file(Path(initial_weights))
-    if settings.detectron:
-        _require_buildable(settings)
     require_recordable(settings, machines)
     device = "cuda" if machines.gpus else "cpu"
     if why := why_unusable(device):
@@ -53,19 +59,21 @@ def _require_trainable_norm(settings: ModelSettings) -> None:
     norm = detectron_config(settings, "cpu").MODEL.RESNETS.NORM
     if norm == "FrozenBN" or settings.freeze_stages > 0:
         raise UserError(
-            "--weights random needs layers that train: set `freeze_stages: 0` and "
+            f"random weights of {settings.backbone} need layers that train: set `freeze_stages: 0` and "
             f"`detectron: {{MODEL.RESNETS.NORM: GN}}`, got freeze_stages {settings.freeze_stages} and norm {norm}"
         )
 
 
-def _require_buildable(settings: ModelSettings) -> None:
-    """Raise UserError for values of detectron2's own keys that it refuses: it looks at them where it uses them."""
+def require_trainable(settings: ModelSettings) -> None:
+    """Raise UserError for values of detectron2's own keys that it refuses: it looks at them where it uses them.
+
+    So a network is built and sees one picture; without such keys there is nothing to try.
+    """
+    if not settings.detectron:
+        return
     cfg = detectron_config(settings, "cpu")
-    try:
-        build_lr_scheduler(cfg, build_optimizer(cfg, build_model(cfg)))
-    except Exception as error:
-        given = ", ".join(f"{key}: {value}" for key, value in settings.detectron.items())
-        raise UserError(
-            f"detectron: expected values that a network and its optimiser can be built with, got {given} "
-            f"({type(error).__name__}: {reason(error)}); correct them or leave them out"
-        ) from None
+    with refusals_told(settings):
+        network = build_model(cfg)
+        build_lr_scheduler(cfg, build_optimizer(cfg, network))
+        with EventStorage():
+            network([TrainingMapper(settings)(_A_CELL, seed=0)])

@@ -11,10 +11,11 @@ import numpy as np
 from sartorius.config import ModelSettings
 from sartorius.data.competition import truth_csv
 from sartorius.data.leakage import pixel_hash, read_trained_on, refuse_leaks, write_trained_on
+from sartorius.detectron.initial_weights import RANDOM
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.memorising import memorising_data, memorising_settings
-from sartorius.detectron.processes import Machines, is_first_process
-from sartorius.detectron.requirements import RANDOM, require_possible
+from sartorius.detectron.processes import Machines
+from sartorius.detectron.requirements import require_possible, require_trainable
 from sartorius.detectron.training_data import TrainingData, read_training_data
 from sartorius.experiment import (
     continue_provenance,
@@ -54,29 +55,34 @@ class RunRequest:
     machines: Machines = field(default_factory=Machines)
     command: str = ""
 
+    @property
+    def folder(self) -> Path:
+        """The run's own."""
+        folder = run_folder(self.runs_dir, self.config, self.fold)
+        return folder if self.memorise is None else folder.with_name(f"overfit{self.memorise}")
+
 
 class PreparedRun(NamedTuple):
-    """A run's folder, and the settings and data to train on."""
+    """The settings and data to train on."""
 
-    folder: Path
     settings: ModelSettings
     data: TrainingData
 
 
 def prepare_run(request: RunRequest) -> PreparedRun:
-    """The run that was asked for, its folder marked as its own by the first process.
+    """The run that was asked for, its folder marked as its own by the first process, which is `alone_in` it.
 
     Raises UserError for settings, weights or a device that cannot work, a folder that holds another run, data, weights or
     a seed other than those of the run to resume, data that cannot be read, or validation images that are also trained on,
     now or in the weights that are started from.
     """
-    folder, settings = run_folder(request.runs_dir, request.config, request.fold), request.settings
+    folder, settings = request.folder, request.settings
     if request.memorise is not None:
-        folder, settings = folder.with_name(f"overfit{request.memorise}"), memorising_settings(settings)
-    writes = is_first_process(request.machines.rank)
-    if writes:
+        settings = memorising_settings(settings)
+    if request.machines.first:
         open_run(folder, settings, request.resume)
     goes_on = request.resume and last_checkpoint(folder) is not None
+    require_trainable(settings)
     require_possible(settings, None if goes_on else request.weights, request.machines)
     data = read_training_data(
         request.data_dirs, settings.cell_types, request.folds_csv, request.fold, request.labels
@@ -88,16 +94,16 @@ def prepare_run(request: RunRequest) -> PreparedRun:
         "training_sha256": _content_sha256(data.training, training),
         "validation_sha256": _content_sha256(data.validation, validation),
     }
-    if writes and request.resume:
+    if request.machines.first and request.resume:
         continue_provenance(folder, facts)
     seen = _seen_before(request, folder if goes_on else _initial_file(request), validation)
-    if writes:
+    if request.machines.first:
         if not goes_on:
             remove_left_behind(folder)
         write_trained_on(folder, _together(seen, dict(training)))
         if not request.resume:
             write_provenance(folder, settings, facts)
-    return PreparedRun(folder, settings, data)
+    return PreparedRun(settings, data)
 
 
 def _hashed(images: Sequence[TrainingImage]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """`ModelSettings` in detectron2's own words: one `CfgNode` on top of `get_cfg()`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
@@ -14,6 +15,7 @@ from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
 from sartorius.detectron.network import CellRCNN
 from sartorius.detectron.proposals import CellRPN
 from sartorius.detectron.sampling import add_detection_head_keys
+from sartorius.detectron.weights import reason
 from sartorius.errors import UserError, did_you_mean
 
 #: Depth, groups, width per group and res2 channels of each backbone, and whether stride 2 sits in the 1 × 1 convolution.
@@ -135,6 +137,21 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
         _set_key(cfg, key, value, not_read)
     cfg.freeze()
     return cfg
+
+
+@contextmanager
+def refusals_told(settings: ModelSettings) -> Iterator[None]:
+    """Within the context, where a network is built or tried, what detectron2 says of values of its own keys is a UserError."""
+    try:
+        yield
+    except Exception as error:
+        if not settings.detectron:
+            raise
+        given = ", ".join(f"{key}: {value}" for key, value in settings.detectron.items())
+        raise UserError(
+            f"detectron: expected values that a network can be built and trained with, got {given} "
+            f"({type(error).__name__}: {reason(error)}); correct them or leave them out"
+        ) from None
 
 
 def _set_architecture(cfg: CfgNode, settings: ModelSettings) -> None:

@@ -27,12 +27,12 @@ from sartorius.detectron.curves import LossTable
 from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
 from sartorius.detectron.detection_memory import PICTURES
 from sartorius.detectron.graphs import replayed
-from sartorius.detectron.initial_weights import load_initial
+from sartorius.detectron.initial_weights import RANDOM, load_initial
 from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.logs import logging_into
-from sartorius.detectron.processes import Machines, bare_model, is_first_process, run_on, shared_model
+from sartorius.detectron.processes import Machines, bare_model, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
-from sartorius.detectron.requirements import RANDOM, require_possible
+from sartorius.detectron.requirements import require_possible
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stepping import Stepper
 from sartorius.detectron.stream import Division, PartSampler, Pictures, on_device
@@ -75,7 +75,7 @@ def train(
         )
     run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
     weights = folder / "model.safetensors"
-    if is_first_process(machines.rank):
+    if machines.first:
         pixels = [image.pixels for image in data.training]
         int8 = settings.cpu_convolutions == "int8"
         export(folder, weights, "float32", partial(ranges_on, pixels, settings) if int8 else None)

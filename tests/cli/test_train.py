@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import run
+from other_training import somebody_in
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.data.leakage import read_trained_on, write_trained_on
@@ -23,7 +24,7 @@ def test_train_then_export_leaves_weights_and_provenance(
 ) -> None:
     data = write_tiny_data(tmp_path / "data")
     runs = tmp_path / "runs"
-    arguments = ("train", config, "--data", data, "--weights", "random", "--runs", runs, "--seed", 4)
+    arguments = ("train", config, "--data", data, "--runs", runs, "--seed", 4)
     assert run(monkeypatch, *arguments) == 0
     folder = runs / "tiny" / "all"
     assert capsys.readouterr().out.splitlines()[1:] == [
@@ -77,6 +78,17 @@ def test_a_mistake_gets_one_message_before_images_are_read(
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_folder_that_another_training_writes_is_refused_before_images_are_read(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs" / "tiny" / "all"
+    with somebody_in(folder):
+        assert (
+            run(monkeypatch, "train", config, "--data", tmp_path / "none", "--runs", tmp_path / "runs") == 2
+        )
+    assert f"{folder}: another training writes there; wait" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_data_set_is_named(

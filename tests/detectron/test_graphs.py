@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.graphs import replayed, require_recordable
+from sartorius.detectron.initial_weights import RANDOM
 from sartorius.detectron.packing import packed, unpacked
 from sartorius.detectron.precision import computing_in, require_bfloat16
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.requirements import RANDOM
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stream import Pictures, Place
 from sartorius.detectron.trainer import CellTrainer, train

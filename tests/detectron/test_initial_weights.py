@@ -8,7 +8,10 @@ from safetensors.torch import save_file
 from tiny_models import TINY
 from torch import nn
 
-from sartorius.detectron.initial_weights import load_initial
+from sartorius.config import load_model_settings
+from sartorius.detectron.initial_weights import RANDOM, load_initial, usual_start
+from sartorius.detectron.processes import Machines
+from sartorius.detectron.requirements import require_possible, require_trainable
 from sartorius.detectron.settings import detectron_config
 
 LINES = ("a172", "bt474", "bv2", "huh7", "mcf7", "shsy5y", "skbr3", "skov3")
@@ -50,3 +53,11 @@ def test_nothing_is_told_of_the_heads_that_imagenet_weights_lack(
     with caplog.at_level(logging.INFO, "sartorius"):
         load_initial(tiny_model(), "r50_thin", tmp_path / "imagenet.safetensors")
     assert [record for record in caplog.records if record.name == "sartorius"] == []
+
+
+def test_an_ablation_whose_backbone_nobody_publishes_weights_of_can_start_as_it_stands() -> None:
+    training = Path(__file__).resolve().parents[2] / "configs" / "ablations" / "training"
+    random = [one for one in map(load_model_settings, training.glob("*.yaml")) if usual_start(one.backbone)]
+    assert [settings.backbone for settings in random] == ["r50_thin"]
+    require_trainable(random[0])
+    require_possible(random[0], RANDOM, Machines())

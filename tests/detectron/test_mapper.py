@@ -144,7 +144,7 @@ def test_whole_images_are_seen_at_every_scale_between_the_two_of_the_settings() 
     settings = ModelSettings(input_scale=2.0, scale_jitter=(0.75, 1.5), flips=False)
     mapper = TrainingMapper(settings)
     pictures = [mapper(image_with_a_corner_cell(), seed) for seed in range(40)]
-    heights = [picture["height"] for picture in pictures]  # of an image of 40 rows
+    heights = [picture["instances"].image_size[0] for picture in pictures]  # of an image of 40 rows
     assert 60 <= min(heights) < 66
     assert 114 < max(heights) <= 120
     boxes = [picture["instances"].gt_boxes.tensor[0] for picture in pictures]

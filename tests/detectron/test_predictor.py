@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
@@ -75,8 +76,6 @@ def test_predicting_leaves_a_model_in_training_mode(model: torch.nn.Module) -> N
 
 
 def test_a_predictor_loads_from_files(model: torch.nn.Module, tmp_path: Path) -> None:
-    import yaml
-
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY.model_dump(mode="json")))
     save_file(model.state_dict(), tmp_path / "tiny.safetensors")
     predictor = load_predictor(tmp_path / "tiny.yaml", tmp_path / "tiny.safetensors", "cpu")
@@ -84,6 +83,15 @@ def test_a_predictor_loads_from_files(model: torch.nn.Module, tmp_path: Path) ->
     assert predictor.config["backbone"] == "r50_thin"
     expected = Predictor(model, TINY)(picture(), "p", ViewSettings())
     assert predictor(picture(), "p", ViewSettings()).masks == expected.masks
+
+
+def test_a_name_that_detectron2_does_not_know_is_told_with_its_key(tmp_path: Path) -> None:
+    wrong = TINY.model_copy(update={"detectron": {"MODEL.RPN.HEAD_NAME": "foo"}})
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(wrong.model_dump(mode="json")))
+    with pytest.raises(
+        UserError, match=r"^detectron: expected values .*MODEL\.RPN\.HEAD_NAME: foo \(KeyError"
+    ):
+        load_predictor(tmp_path / "tiny.yaml", tmp_path / "tiny.safetensors", "cpu")
 
 
 def test_a_device_that_does_not_exist_is_named() -> None:

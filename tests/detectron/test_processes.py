@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from torch.multiprocessing import ProcessRaisedException
 
-from sartorius.detectron.processes import Machines, is_first_process, run_on
+from sartorius.detectron.processes import Machines, run_on
 from sartorius.errors import UserError
 
 
@@ -34,12 +34,12 @@ def test_one_machine_has_neither_number_nor_address(
 
 
 def test_the_first_process_of_the_first_machine_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert is_first_process()
-    assert not is_first_process(machine_rank=1)
+    assert Machines().first
+    assert not Machines(gpus=1, count=2, rank=1, url="tcp://a:1").first
     for name in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("RANK", "1")
-    assert not is_first_process()
+    assert not Machines().first
     assert Machines(gpus=1).processes == 2
 
 

@@ -32,7 +32,8 @@ def request_of(tmp_path: Path) -> RunRequest:
 
 def begun(request: RunRequest) -> Path:
     """The folder of the run after its first checkpoint."""
-    folder = prepare_run(request).folder
+    prepare_run(request)
+    folder = request.folder
     (folder / "model_0000001.pth").touch()
     (folder / "last_checkpoint").write_text("model_0000001.pth")
     return folder
@@ -104,7 +105,7 @@ def test_a_run_without_a_checkpoint_is_checked_as_a_new_one(request_of: RunReque
     weights.parent.mkdir()
     weights.write_bytes(b"before")
     request = replace(request_of, weights=str(weights))
-    folder = prepare_run(request).folder
+    prepare_run(request)
     with pytest.raises(UserError, match=r"these changed: --weights: '.*model\.safetensors' -> 'model zoo'"):
         resumed(request, weights=None)
     write_trained_on(weights.parent, {"renamed": request.data_dirs[0] / "train" / "image0.png"})
@@ -113,14 +114,15 @@ def test_a_run_without_a_checkpoint_is_checked_as_a_new_one(request_of: RunReque
     weights.unlink()
     with pytest.raises(UserError, match="no such weights file"):
         resumed(request)
-    assert sorted(read_trained_on(folder)) == ["image1", "image3"]
+    assert sorted(read_trained_on(request.folder)) == ["image1", "image3"]
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_run_that_starts_anew_finds_no_results_of_the_one_before(
     resume: bool, request_of: RunRequest
 ) -> None:
-    folder = prepare_run(request_of).folder
+    prepare_run(request_of)
+    folder = request_of.folder
     for name in ("best.json", "model_best.pth", "metrics.json", "metrics.csv", "curves.png", "log.txt"):
         (folder / name).write_text("{}")
     prepare_run(replace(request_of, resume=resume))
@@ -132,6 +134,8 @@ def test_a_run_that_starts_anew_finds_no_results_of_the_one_before(
     [
         {"MODEL.RESNETS.NORM": "XX"},
         {"MODEL.PIXEL_MEAN": [1.0]},
+        {"MODEL.RPN.BBOX_REG_LOSS_TYPE": "foo"},
+        {"MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": [1.0]},
         {"SOLVER.WARMUP_METHOD": "foo"},
         {"SOLVER.CLIP_GRADIENTS.ENABLED": True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "foo"},
     ],
