@@ -16,11 +16,11 @@ from sartorius.config import load_ensemble_settings, load_model_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-CONTRIBUTING = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md")))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -30,7 +30,16 @@ def commands() -> list[str]:
     return [*calls, *(line.split(" sartorius ", 1)[1] for line in lines if line.startswith("docker run"))]
 
 
-@pytest.mark.parametrize("call", commands())
+def commands_of_docs() -> list[str]:
+    """The arguments of every `sartorius` call in docs/, where `uv run` is left out."""
+    texts = [
+        path.read_text(encoding="utf-8").replace("\\\n", " ") for path in PAGES if path.parent.name == "docs"
+    ]
+    lines = [line for text in texts for block in blocks("console", text) for line in block.splitlines()]
+    return [line.split("sartorius ", 1)[1] for line in lines]
+
+
+@pytest.mark.parametrize("call", [*commands(), *commands_of_docs()])
 def test_a_command_takes_its_arguments(call):
     command, arguments = get_command(build_app()), shlex.split(call)
     context = command.make_context("sartorius", arguments)
@@ -75,10 +84,11 @@ def test_the_three_lines_from_a_picture_to_a_table_run(tmp_path):
     assert "'area_um2'" in done.stdout
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_links_and_pictures_lead_somewhere(text):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_and_pictures_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
-    assert [target for target in targets if not (PROJECT / target).exists()] == []
+    assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("command", ["pip install uv && uv run sartorius demo", "uv run pytest"])

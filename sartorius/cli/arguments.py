@@ -19,7 +19,10 @@ Images = Annotated[
     ),
 ]
 SplitName = Annotated[
-    Literal["train", "test"] | None, typer.Option(help="Which images of the competition's folder.")
+    Literal["train", "test"] | None,
+    typer.Option(
+        help="Which images of the competition's folder. Default: train if --fold is given, otherwise test."
+    ),
 ]
 Ids = Annotated[str | None, typer.Option(metavar="ID,ID…", help="Only these images.")]
 Folds = Annotated[Path | None, typer.Option(help="File of `sartorius data folds`; with --fold.")]

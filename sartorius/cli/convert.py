@@ -34,7 +34,7 @@ def convert(
     ] = None,
     split: SplitName = None,
     reference: Annotated[
-        Path | None, typer.Option(help="COCO JSON that has the images and categories of COCO results.")
+        Path | None, typer.Option(help="COCO JSON whose numbers of images and categories COCO results have.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -41,7 +41,7 @@ def evaluate(
         ),
     ],
     truth: Annotated[Path, typer.Option(help="The competition's train.csv.")],
-    folds: Annotated[Path | None, typer.Option(help="CSV file with the columns id and fold.")] = None,
+    folds: Annotated[Path | None, typer.Option(help="File of `sartorius data folds`; with --fold.")] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Score only the images of this fold.")] = None,
     only_predicted: Annotated[
         bool,

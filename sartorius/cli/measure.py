@@ -19,7 +19,7 @@ def measure(
         Path,
         typer.Argument(
             metavar="CELLS",
-            help="A folder of predictions or of any format that `sartorius data convert` reads.",
+            help="File or folder of cells in any format that `sartorius data convert` reads.",
         ),
     ],
     out: Annotated[

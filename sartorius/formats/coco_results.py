@@ -53,7 +53,7 @@ def read_results(path: Path, known: Known) -> dict[str, Cells]:
             hint = (
                 f"; {known.reference} has the numbers {', '.join(map(str, list(numbers.images)[:3]))} …"
                 if known.reference
-                else "; name the COCO file with its images and categories: --reference FILE"
+                else "; name the COCO file with its images and categories: `sartorius data convert … --reference FILE`"
             )
             raise UserError(f"{where}: image {asked!r} is none of the {len(rows)} known images{hint}")
         if known.reference and category not in numbers.categories:
