@@ -16,6 +16,8 @@ from sartorius.rle import CocoRle
 
 #: The competition's cell types, in the order of its class indices.
 CELL_TYPES = ("shsy5y", "astro", "cort")
+#: The type of cells of which nobody told one.
+UNKNOWN_CELL_TYPE = "unknown"
 
 Strings = NDArray[np.str_]
 

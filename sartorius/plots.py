@@ -42,7 +42,7 @@ def overlay(
     um_per_px: micrometres per pixel, for a scale bar; None for no bar, nor has an image too small for one.
     Returns an RGB picture, each panel the image at twice its size (or its own when a side is over 1500 px) under a
     line that counts the cells by type. No cells gives the image alone.
-    Raises ValueError if the cells are not of an image of this size.
+    Raises ValueError if the image is not of bytes, or the cells are not of an image of this size.
     """
     panels = [_panel(image, cells, "found", dashed=False)]
     if truth is not None:
@@ -110,6 +110,10 @@ def _enlargement(image: NDArray[np.uint8]) -> int:
 
 
 def _panel(image: NDArray[np.uint8], cells: Cells, title: str, dashed: bool) -> Picture:
+    if image.dtype != np.uint8:
+        raise ValueError(
+            f"{cells.image_id}: the image is of {image.dtype}, expected uint8, as `read_image` returns any image"
+        )
     if image.shape != cells.size_hw:
         raise ValueError(
             f"{cells.image_id}: the image has shape {image.shape}, its cells {cells.size_hw}; expected the same"

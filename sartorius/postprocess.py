@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.cells import Cells, Strings
+from sartorius.cells import UNKNOWN_CELL_TYPE, Cells, Strings
 from sartorius.column_runs import ColumnRuns, column_runs, packed_masks
 from sartorius.compiled import compiled, with_room
 from sartorius.config.fusion import PostprocessSettings
 from sartorius.config.per_type import FractionPerType, PixelsPerType, values_for
+from sartorius.errors import UserError
 from sartorius.line_runs import Ints
 from sartorius.overlap import Pairs, overlapping_within
 from sartorius.parts import without_holes, without_islands
@@ -43,7 +44,10 @@ class CleanedStep(NamedTuple):
 def cleaned_steps(cells: Cells, settings: PostprocessSettings) -> Iterator[CleanedStep]:
     """What `clean` does, step by step; its result is the last one's. Arguments and errors are those of `clean`."""
     for name, step in _steps(settings).items():
-        cells = step(cells)
+        try:
+            cells = step(cells)
+        except UserError as error:
+            raise UserError(f"{cells.image_id}: {name}: {error}") from None
         yield CleanedStep(name, cells)
 
 
@@ -61,7 +65,8 @@ def dropped_at(cells: Cells, settings: PostprocessSettings) -> Strings:
 def voted_type(cells: Cells) -> str | None:
     """The cell type with the highest sum of scores; None for an image without cells.
 
-    Ties go to the type of the surest cell, then to the first by name.
+    Ties go to the type of the surest cell, then to the first by name. Cells whose type nobody told have no vote beside
+    others.
     """
     return type_of_scores(cells.cell_types, cells.scores)
 
@@ -75,7 +80,8 @@ def type_of_scores(cell_types: Strings, scores: NDArray[np.floating[Any]]) -> st
     order = np.argsort(scores, kind="stable")  # so that rounding in the sums knows no order of rows
     np.add.at(sums, codes[order], scores[order].astype(np.float64))
     np.maximum.at(best, codes, scores)
-    return str(names[np.lexsort((np.arange(len(names)), -best, -sums))[0]])
+    untold = names == UNKNOWN_CELL_TYPE
+    return str(names[np.lexsort((np.arange(len(names)), -best, -sums, untold))[0]])
 
 
 def of_voted_type(cells: Cells) -> Cells:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sartorius.cells import Cells
+from sartorius.cells import UNKNOWN_CELL_TYPE, Cells
 from sartorius.csv_rows import Problem as Problem  # part of this module's interface
 from sartorius.csv_rows import Row, read_rows, shortened
 from sartorius.errors import UserError
@@ -22,8 +22,6 @@ from sartorius.rle import KaggleRle, cocos_from_runs, kaggle_runs, kaggles_from_
 from sartorius.shared_pixels import claims, images_with_shared_pixels
 
 COLUMNS = ("id", "predicted")
-#: The file says neither type nor score nor source of a cell.
-UNKNOWN_CELL_TYPE = "unknown"
 SOURCE = "submission"
 
 SizesHw = Mapping[str, tuple[int, int]]

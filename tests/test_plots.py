@@ -134,6 +134,13 @@ def test_cells_of_another_image_size_are_refused():
         overlay(grey(5, 6), SQUARE)
 
 
+def test_an_image_of_more_than_bytes_is_refused_with_the_way_to_read_one():
+    with pytest.raises(
+        ValueError, match="square: the image is of uint16, expected uint8, as `read_image` returns"
+    ):
+        overlay(grey(6, 6).astype(np.uint16), SQUARE)
+
+
 def test_neither_image_nor_cells_are_changed():
     image = grey(6, 6)
     overlay(image, SQUARE, truth=SQUARE)

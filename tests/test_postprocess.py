@@ -48,6 +48,12 @@ def test_a_minimum_area_of_zero_keeps_a_cell_that_lost_all_its_pixels():
     assert drawn(remove_overlap(cells(cell("#.", score=0.9), cell("#.", score=0.4)), 0)) == ["#.", ".."]
 
 
+def test_each_cell_must_reach_its_own_minimum_area_in_whatever_order_they_come():
+    found = cells(cell("##....", score=0.4), cell("...###", score=0.9))
+    assert drawn(remove_overlap(found, np.array([2, 4]))) == ["##...."]
+    assert drawn(remove_overlap(found, np.array([3, 3]))) == ["...###"]
+
+
 def test_a_negative_minimum_area_is_refused():
     with pytest.raises(ValueError, match="-1"):
         remove_overlap(cell("#"), -1)
@@ -96,6 +102,20 @@ def test_a_tied_vote_goes_to_the_surest_cell_and_then_to_the_first_name():
     half, quarter = cell("#", score=0.5, cell_type="cort"), cell("#", score=0.25, cell_type="astro")
     assert voted_type(cells(quarter, half, quarter)) == "cort"
     assert voted_type(cells(half, replace(half, cell_types=np.array(["astro"])))) == "astro"
+
+
+def test_cells_whose_type_nobody_told_have_no_vote_beside_others():
+    untold = cell("#..", score=1.0, cell_type="unknown")
+    assert voted_type(cells(untold, untold, cell(".#.", score=0.0, cell_type="cort"))) == "cort"
+    assert voted_type(untold) == "unknown"
+
+
+def test_a_type_without_a_value_is_told_with_the_image_and_the_step():
+    settings = PostprocessSettings(score_threshold={"cort": 0.5})
+    with pytest.raises(
+        UserError, match="drawn: score threshold: no value for cell type 'astro': the setting"
+    ):
+        clean(cell("#", cell_type="astro"), settings)
 
 
 def test_an_image_without_detections_has_no_type_and_passes():

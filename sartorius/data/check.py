@@ -19,13 +19,13 @@ from sartorius.data.competition import (
 from sartorius.data.folds import wells_of
 from sartorius.data.images import list_images, read_image
 from sartorius.data.leakage import pixel_hash
-from sartorius.errors import UserError
+from sartorius.errors import UserError, did_you_mean
 from sartorius.overlap import overlapping
 
 Severity = Literal["problem", "note"]
 Kind = Literal[
     "malformed_row",
-    "unknown_type",
+    "no_type",
     "mixed_types",
     "mixed_wells",
     "empty_row_beside_cells",
@@ -36,6 +36,7 @@ Kind = Literal[
     "same_image_twice",
     "duplicate_masks",
     "image_without_cells",
+    "other_type",
     "no_test_images",
 ]
 
@@ -87,8 +88,8 @@ class DataCheck(NamedTuple):
 def check_data(data_dir: Path) -> DataCheck:
     """Everything found in `train.csv`, `train/` and `test/` of a data set.
 
-    Overlapping and duplicate masks are facts of the competition's own data and so no problems; a missing `test/` is
-    a note.
+    Overlapping and duplicate masks are facts of the competition's own data and so no problems; a missing `test/` and
+    cell types of one's own are notes.
     Raises UserError if there is no train.csv with the expected columns or no folder of training images.
     """
     table = read_annotation_table(truth_csv(data_dir))
@@ -104,6 +105,7 @@ def check_data(data_dir: Path) -> DataCheck:
             for line, text in faults.items()
         ),
         *_row_findings(annotations),
+        *_other_types(annotations),
         *(
             Finding("problem", "mixed_wells", table["id"][line], line, text)
             for line, text in wells_of(table)[1].items()
@@ -123,7 +125,7 @@ def check_data(data_dir: Path) -> DataCheck:
 
 
 def _row_findings(annotations: Sequence[Annotation]) -> Iterator[Finding]:
-    """Cell types that are unknown or differ within an image, and rows without mask beside rows with one."""
+    """Cell types that are missing or differ within an image, and rows without mask beside rows with one."""
     first: dict[str, Annotation] = {}
     told: set[tuple[str, str]] = set()
     with_cells = {row.image_id for row in annotations if row.mask is not None}
@@ -137,12 +139,28 @@ def _row_findings(annotations: Sequence[Annotation]) -> Iterator[Finding]:
         if (row.image_id, row.cell_type) in told:
             continue
         told.add((row.image_id, row.cell_type))
-        if row.cell_type not in CELL_TYPES:
-            text = f"unknown cell type {row.cell_type!r}, expected {', '.join(CELL_TYPES)}"
-            yield Finding("problem", "unknown_type", row.image_id, row.line, text)
+        if not row.cell_type:
+            text = "the row has no cell type"
+            yield Finding("problem", "no_type", row.image_id, row.line, text)
         if row.cell_type != seen.cell_type:
             text = f"cell type {row.cell_type!r}, but {seen.cell_type!r} in line {seen.line}: one image holds one"
             yield Finding("problem", "mixed_types", row.image_id, row.line, text)
+
+
+def _other_types(annotations: Sequence[Annotation]) -> Iterator[Finding]:
+    """Cell types that are none of the competition's, each once: one's own, or slips of the pen."""
+    first: dict[str, Annotation] = {}
+    images: dict[str, set[str]] = {}
+    for row in annotations:
+        if row.mask is not None and row.cell_type not in ("", *CELL_TYPES):
+            first.setdefault(row.cell_type, row)
+            images.setdefault(row.cell_type, set()).add(row.image_id)
+    for name, row in first.items():
+        text = (
+            f"cell type {name!r} of {len(images[name])} images is none of the competition's {', '.join(CELL_TYPES)}; a model "
+            f"learns it if its cell_types name it{did_you_mean(name, CELL_TYPES)}"
+        )
+        yield Finding("note", "other_type", row.image_id, row.line, text)
 
 
 def _missing(first_lines: Mapping[str, int], train: Mapping[str, Path]) -> Iterator[Finding]:

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from sartorius.cells import Cells
+from sartorius.cells import UNKNOWN_CELL_TYPE, Cells
 from sartorius.errors import UserError
 from sartorius.formats.json_files import read_json, write_json
 from sartorius.formats.known import Known, size_of
 from sartorius.formats.rings import Part, Ring, masks_of_outlines, parts_of_masks
 from sartorius.formats.scores import as_score
 from sartorius.line_runs import Ints
-from sartorius.submission import UNKNOWN_CELL_TYPE
 
 SOURCE = "geojson"
 #: QuPath shows and exports an object's measurements; ours is under this name.

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
-from sartorius.cells import Cells
+from sartorius.cells import UNKNOWN_CELL_TYPE, Cells
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
 from sartorius.formats.known import Known, size_of
 from sartorius.formats.rings import Part, Ring, masks_of_outlines, parts_of_masks
 from sartorius.formats.scores import as_score
-from sartorius.submission import UNKNOWN_CELL_TYPE
 
 SOURCE = "imagej"
 #: Regions hold coordinates as 16-bit numbers.

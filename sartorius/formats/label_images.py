@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from sartorius.cells import Cells
+from sartorius.cells import UNKNOWN_CELL_TYPE, Cells
 from sartorius.data.images import IMAGE_SUFFIXES
 from sartorius.errors import UserError
 from sartorius.files import atomic_path
@@ -19,7 +19,6 @@ from sartorius.formats.label_numbers import read_numbers
 from sartorius.formats.label_table import TABLE, LabelRow, read_table, require_rows, write_table
 from sartorius.line_runs import Ints, LineRuns
 from sartorius.rle import CocoRle, cocos_from_runs, crops_from_cocos
-from sartorius.submission import UNKNOWN_CELL_TYPE
 
 Labels = NDArray[Any]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.cells import Strings
+from sartorius.cells import UNKNOWN_CELL_TYPE, Strings
 from sartorius.config.fusion import ClusterSettings, JoiningSettings
 from sartorius.fusion.clusters import Clusters
 from sartorius.fusion.detections import Detections
@@ -61,18 +61,18 @@ def vote_ious(found: Detections, clusters: Clusters, overlaps: Pairs) -> Floats:
 def voted_types(found: Detections, clusters: Clusters) -> Strings:
     """(K,) the type of each cell with the highest sum of weight times score.
 
-    Ties go to the type of the highest single vote, then to the first by name.
+    Ties go to the type of the highest single vote, then to the first by name. Votes of detections whose type nobody told
+    do not count beside others.
     """
     rows, cell = clusters.voters()
     names, codes = np.unique(found.cell_types, return_inverse=True)
     places = cell * len(names) + codes[rows]
     shape = len(clusters.seeds), len(names)
     sums = np.bincount(places, found.votes[rows], shape[0] * shape[1])
-    sums[
-        np.setdiff1d(np.arange(len(sums)), places)
-    ] = -1  # a type without a vote never wins, not even against 0
     best = np.zeros(len(sums))
     np.maximum.at(best, places, found.votes[rows])
     cells, types = np.divmod(np.arange(len(sums)), max(shape[1], 1))
-    order = np.lexsort((types, -best, -sums, cells))
+    untold, no_vote = (names == UNKNOWN_CELL_TYPE)[types], np.ones(len(sums), dtype=np.bool_)
+    no_vote[places] = False  # sums and best are 0 there, and so may those of a vote be
+    order = np.lexsort((types, -best, -sums, untold, no_vote, cells))
     return names[types[order[:: max(shape[1], 1)]]]

@@ -32,6 +32,17 @@ def test_a_sound_data_set_has_no_findings_and_is_counted_by_type(tmp_path):
     )
 
 
+def test_a_cell_type_of_ones_own_is_told_once_and_is_no_problem(tmp_path):
+    folder = data_set(
+        tmp_path, "a,1 2,4,2,hela", "b,1 1,4,2,hela", "b,3 1,4,2,hela", "c,1 1,4,2,cotr", images="abc"
+    )
+    result = check_data(folder)
+    assert told(result) == [("note", "other_type", "a", 2), ("note", "other_type", "c", 5)]
+    hela, cotr = (note.message for note in result.notes)
+    assert hela.startswith("cell type 'hela' of 2 images is none of")
+    assert cotr.endswith("; did you mean cort?")
+
+
 @pytest.mark.parametrize(
     ("row", "kind"),
     [
@@ -41,8 +52,7 @@ def test_a_sound_data_set_has_no_findings_and_is_counted_by_type(tmp_path):
         ("b,1 1,four,2,cort", "malformed_row"),
         ("b,1 1,2,4,cort", "malformed_row"),
         (",1 1,4,2,cort", "malformed_row"),
-        ("b,1 1,4,2,neuron", "unknown_type"),
-        ("b,1 1,4,2,", "unknown_type"),
+        ("b,1 1,4,2,", "no_type"),
         ("b,1 1,4,2,astro", "mixed_types"),
         ("b,,4,2,cort", "empty_row_beside_cells"),
         ("nowhere,1 1,4,2,cort", "row_without_image"),

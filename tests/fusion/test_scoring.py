@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from drawing import cell
+from drawing import cell, cells
 
 from sartorius.cells import no_cells
-from sartorius.config.fusion import MaskNmsSettings, MasksSettings, NmsSettings
+from sartorius.config.fusion import MaskNmsSettings, MasksSettings, NmsSettings, NmwSettings, WbfSettings
 from sartorius.fusion import fuse
 
 NOBODY = no_cells("drawn", (1, 2))
@@ -22,6 +22,22 @@ def test_every_strategy_scores_by_the_same_rules(method):
     assert score_of(three, method(score="mean", agreement_power=0)) == pytest.approx(0.6)
     assert score_of(three, method(score="mean", agreement_power=1)) == pytest.approx(0.4)
     assert score_of(three, method(score="best", agreement_power=2)) == pytest.approx(0.8 * 4 / 9)
+
+
+@pytest.mark.parametrize("method", [NmsSettings, NmwSettings, WbfSettings, MaskNmsSettings])
+def test_a_source_votes_once_with_its_surest_row_however_many_of_its_rows_are_the_cell(method):
+    twice = {"a/none": cell("##", score=0.8), "b/none": cells(cell("##", score=0.2), cell("##", score=0.4))}
+    assert score_of(twice, method(score="mean", agreement_power=0)) == pytest.approx(0.6)
+    assert len(fuse(twice, method(min_votes=2))) == 1
+    assert len(fuse({"b/none": twice["b/none"]}, method(min_votes=2))) == 0
+
+
+@pytest.mark.parametrize("method", [NmsSettings, MasksSettings])
+def test_a_cell_has_the_type_that_one_source_tells_however_sure_others_are_that_tell_none(method):
+    untold = {name: cell("##", score=1.0, cell_type="unknown") for name in ("a/none", "b/none")}
+    told = {"c/none": cell("##", score=0.0, cell_type="cort")}
+    assert fuse(untold | told, method()).cell_types.tolist() == ["cort"]
+    assert fuse(untold, method()).cell_types.tolist() == ["unknown"]
 
 
 def test_agreement_and_mean_follow_the_weights():
