@@ -252,7 +252,7 @@ def _faults(runs: LineRuns, sizes_px: Ints) -> list[tuple[str, NDArray[np.bool_]
     return [
         ("a start below 1", starts < 0),
         ("a length below 1", lengths < 1),
-        ("a run past the last of {} pixels", (starts >= sizes_px) | (lengths > sizes_px - starts)),
+        ("a run past the last of {} pixels", lengths > sizes_px - starts),
         ("backwards", backwards),
     ]
 

@@ -162,6 +162,15 @@ def test_crops_of_one_image_are_packed_together():
     ]
 
 
+def test_a_crop_in_the_last_corner_and_the_next_one_in_the_first_stay_two_masks():
+    first, last = Crop(0, 0, pixels("#")), Crop(1, 2, pixels("#"))
+    assert cocos_from_crops([last, first, last], (2, 3)) == [
+        coco_from_dense(pixels("...", "..#")),
+        coco_from_dense(pixels("#..", "...")),
+        coco_from_dense(pixels("...", "..#")),
+    ]
+
+
 @pytest.mark.parametrize(("row", "col"), [(-1, 0), (0, -1), (2, 0), (0, 3)])
 def test_a_crop_that_leaves_the_image_is_refused(row, col):
     with pytest.raises(ValueError, match=r"leaves the \(3, 4\) image"):
@@ -189,6 +198,8 @@ def test_a_mask_must_have_two_axes():
         ("1 2 +7 1", "expected whole numbers `start length …`, got '+7'"),
         ("1 2 ٣ 1", "expected whole numbers `start length …`, got '٣'"),
         ("1 2 99999999999999999999 1", "expected whole numbers `start length …`, got '99999999999999999999'"),
+        ("1 2 9223372036854775808 1", "expected whole numbers `start length …`, got '9223372036854775808'"),
+        ("1 2 -9223372036854775809 1", "expected whole numbers `start length …`, got '-9223372036854775809'"),
         ("1 " + "9" * 9000, "expected whole numbers `start length …`, got '" + "9" * 40 + "'"),
         ("1\u00a03", "expected whole numbers `start length …`, got '1\\xa03'"),
         ("nan", "expected whole numbers `start length …`, got 'nan'"),

@@ -120,6 +120,13 @@ def test_reading_stops_at_the_first_line_that_is_wrong(path: Path):
     assert str(caught.value) == (f"{path}, line 3: a start below 1 in pair 1: `0 3` (1 more problems)")
 
 
+def test_a_single_problem_is_told_without_a_number_of_others(path: Path):
+    path.write_text("id,predicted\na,1 2\nb,0 3\n")
+    with pytest.raises(UserError) as caught:
+        read_submission(path, SIZES)
+    assert str(caught.value) == f"{path}, line 3: a start below 1 in pair 1: `0 3`"
+
+
 def test_a_good_file_has_no_problem_and_is_counted(path: Path):
     path.write_text("id,predicted\nb,1 2\na,\nb,4 1 7 2\n")
     assert inspect_submission(path, SIZES) == ([], {"a": 0, "b": 2})
@@ -189,6 +196,7 @@ def test_a_file_that_is_no_submission_at_all_has_one_problem(path: Path, content
         ('a,1 2\nb,"\nb,3 4\n', ["line 3: the quotes of this row do not close where a field ends (unexpected end of data)",
                                "image b is missing; an image without cells needs a row `b,`"]),
         ("a,\nb,\nc,1 2", ["line 4: 'c' is none of the 2 images; expected an image's name without folder and ending"]),
+        ("a,\nb,\n" + "c" * 40 + ",", [f"line 4: '{'c' * 40}' is none of the 2 images; expected an image's name without folder and ending"]),
         ("a,\nb,\n" + "c" * 99 + ",", [f"line 4: '{'c' * 40}'… is none of the 2 images; expected an image's name without folder and ending"]),
         ("", ["image a is missing; an image without cells needs a row `a,`", "image b is missing; an image without cells needs a row `b,`"]),
         ("c,", ["line 2: 'c' is none of the 2 images; expected an image's name without folder and ending",
@@ -202,6 +210,8 @@ def test_a_file_that_is_no_submission_at_all_has_one_problem(path: Path, content
         ("a,2 1\na,1 3\nb,", ["line 3: 1 of its pixels are in line 2; masks of one image may not overlap"]),
         ("a,1 3\na,2 1\na,2 1\nb,", ["line 3: 1 of its pixels are in line 2; masks of one image may not overlap",
                                     "line 4: repeats the mask of line 3; masks of one image may not overlap"]),
+        ("a,1 1\na,2 1\na,3 1\na,4 1\na,5 1\na,1 7\nb,",
+         ["line 7: 5 of its pixels are in lines 2, 3, 4, 5, 6; masks of one image may not overlap"]),
         ("a,1 1\na,2 1\na,3 1\na,4 1\na,5 1\na,6 1\na,1 7\nb,",
          ["line 8: 6 of its pixels are in lines 2, 3, 4, 5, 6 and 1 more; masks of one image may not overlap"]),
     ],

@@ -65,7 +65,7 @@ def hits(predicted: Cells, truth: Cells) -> Hits:
     shared = pairs.intersections_px
     union = areas_px(found)[pairs.rows_a] + areas_px(true)[pairs.rows_b] - shared
     # The greatest k with k x union < 20 x shared, without a float in between.
-    passed = np.minimum((20 * shared - 1) // union, THRESHOLDS_20THS[-1]) - (THRESHOLDS_20THS[0] - 1)
+    passed = (20 * shared - 1) // union - (THRESHOLDS_20THS[0] - 1)
     close = passed > 0
     return Hits(pairs.rows_a[close], pairs.rows_b[close], passed[close], len(predicted), len(truth))
 

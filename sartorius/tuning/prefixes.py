@@ -153,7 +153,7 @@ def _count_passed(
             owner = touched[number]
             union = areas[owner] + true_areas[true] - shared[owner]
             # In whole numbers, as metrics.matching.hits has it: thresholds are 10 to 19 twentieths.
-            exceeds = min((20 * shared[owner] - 1) // union, 19) - 9
+            exceeds = (20 * shared[owner] - 1) // union - 9
             if exceeds > passed[owner]:
                 passed[owner] = exceeds
             shared[owner] = 0

@@ -54,6 +54,15 @@ def test_each_fold_gets_its_share_of_each_type():
     ]
 
 
+def test_an_image_counts_for_the_type_of_most_of_its_cells_and_in_a_tie_for_the_first_by_name():
+    most = annotated("most", (1, 1), [PIXEL] * 3, ["cort", "astro", "cort"])
+    tied = annotated("tied", (1, 1), [PIXEL] * 2, ["cort", "astro"])
+    assert count_folds({"most": 0, "tied": 1}, truth_of(most, tied)) == [
+        FoldCount(0, "cort", 1, 3),
+        FoldCount(1, "astro", 1, 2),
+    ]
+
+
 def test_a_fold_never_gets_two_of_the_fullest_images():
     truth = truth_of(image("big", 100), image("bigger", 120), image("small", 1), image("smaller", 2))
     for seed in range(10):
@@ -160,6 +169,7 @@ def test_folds_are_read_as_written(tmp_path):
         ("id,split\na,0\n", "line 1: expected the header `id,fold`, got 'id,split'"),
         ("id,fold\n\na,0,1\nb,1\n", "line 3: expected 2 fields `id,fold`, got 3"),
         ("id,fold\na,0\nb,-1\n", "line 3: expected a fold from 0 to 999999, got '-1'"),
+        ("id,fold\na,999999\nb,1000000\n", "line 3: expected a fold from 0 to 999999, got '1000000'"),
         (f"id,fold\na,{'9' * 5000}\nb,0\n", "line 2: expected a fold from 0 to 999999, got '9{40}'…"),
         ("id,fold\na,0\nb\n", "line 3: expected 2 fields `id,fold`, got 1"),
         ("id,fold\na,0\na,1\n", "line 3: image a has a fold already"),

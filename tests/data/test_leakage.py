@@ -25,6 +25,11 @@ def test_an_image_leaks_by_its_id_or_by_its_pixels_under_another_name():
     ]
 
 
+def test_an_image_trained_on_under_several_names_is_told_by_the_first_of_them():
+    training = {"copy 2": grey(1), "copy 1": grey(1), "copy 3": grey(1)}
+    assert list(map(str, leaks({"a": grey(1)}, training))) == ["a (the same pixels as copy 1)"]
+
+
 def test_the_same_bytes_in_another_shape_are_another_image():
     assert list(leaks({"a": grey(1, 2, 3)}, {"b": grey(1, 3, 2)})) == []
 
@@ -40,6 +45,9 @@ def test_a_leak_is_an_error_that_names_the_data_and_the_images():
     with pytest.raises(
         UserError, match=r"pseudo: 4 of the 4 images .* trained on: a, b, c …; .* another fold"
     ):
+        refuse_leaks(validation, validation, "pseudo")
+    del validation["d"]
+    with pytest.raises(UserError, match=r"3 of the 3 images .* trained on: a, b, c; a score"):
         refuse_leaks(validation, validation, "pseudo")
 
 

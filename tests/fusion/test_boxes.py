@@ -17,7 +17,7 @@ from sartorius.config.fusion import (
     SoftNmsSettings,
     WbfSettings,
 )
-from sartorius.fusion import fuse
+from sartorius.fusion import boxes, fuse
 from sartorius.fusion.boxes import detected_boxes
 from sartorius.fusion.detections import detections
 
@@ -64,6 +64,11 @@ def test_a_box_outside_the_image_gives_way_to_the_mask_s_own():
     assert detected_boxes(found, [outside]).tolist() == [[1, 0, 3, 1]]
 
 
+def test_a_box_over_the_rim_counts_as_far_as_the_image_goes():
+    over = cell(".##.", soft=[[255]], soft_box=(-2, -1, 3, 5))
+    assert detected_boxes(detections({"a/none": over}, None), [over]).tolist() == [[0, 0, 3, 1]]
+
+
 def test_soft_nms_lowers_the_scores_of_overlapping_boxes_and_drops_none():
     sources = {"a/none": cell("####.", score=0.9), "b/none": cell("##...", score=0.8)}  # IoU .5
     linear = fuse(sources, SoftNmsSettings(decay=LinearDecay(min_iou=0.4)))
@@ -76,6 +81,16 @@ def test_soft_nms_lowers_the_scores_of_overlapping_boxes_and_drops_none():
 def test_soft_nms_drops_what_is_not_above_the_least_score():
     sources = {"a/none": cell("####.", score=0.9), "b/none": cell("##...", score=0.8)}
     assert len(fuse(sources, SoftNmsSettings(decay=LinearDecay(min_iou=0.4), min_score=0.45))) == 1
+
+
+def test_soft_nms_leaves_the_scores_of_other_types_alone_if_told_so():
+    pair = {
+        "a/none": cell("##", cell_type="astro", score=0.9),
+        "b/none": cell("##", cell_type="cort", score=0.8),
+    }
+    apart = fuse(pair, SoftNmsSettings(across_types=False))
+    assert apart.scores.tolist() == pytest.approx([0.9, 0.8])
+    assert fuse(pair, SoftNmsSettings()).scores.tolist() == pytest.approx([0.9, 0.8 * np.exp(-2)])
 
 
 def test_a_soft_nms_score_does_not_depend_on_the_scale_of_weights():
@@ -117,20 +132,33 @@ def crowd(rng: np.random.Generator, source: str, n_cells: int = 25) -> Cells:
     return cells(*drawn_cells)
 
 
+@pytest.mark.parametrize("method", [NmsSettings, NmwSettings, WbfSettings])
+def test_how_many_boxes_are_compared_at_once_changes_nothing(monkeypatch, method):
+    rng = np.random.default_rng(3)
+    sources = {name: crowd(rng, name) for name in ("a/none", "b/none")}
+    for part in sources.values():
+        part.cell_types[::2] = "astro"
+    strategy = method(min_iou=0.37, score="mean", agreement_power=1, across_types=False)
+    at_once = fuse(sources, strategy)
+    monkeypatch.setattr(boxes, "CHUNK", 3)
+    in_pieces = fuse(sources, strategy)
+    assert (in_pieces.masks, in_pieces.scores.tolist()) == (at_once.masks, at_once.scores.tolist())
+
+
 @settings(deadline=None, max_examples=20)
 @given(SEEDS)
 def test_ensemble_boxes_itself_keeps_the_same_boxes_and_scores(seed):
     rng = np.random.default_rng(seed)
     sources = {name: crowd(rng, name) for name in ("a/none", "b/none")}
-    boxes = [part.boxes_xyxy.astype(float) / 20 for part in sources.values()]
+    scaled = [part.boxes_xyxy.astype(float) / 20 for part in sources.values()]
     scores = [part.scores.astype(float) for part in sources.values()]
     labels = [np.zeros(len(part)) for part in sources.values()]
     for strategy, theirs in [
-        (NmsSettings(min_iou=0.37), ensemble_nms(boxes, scores, labels, iou_thr=0.37)),
-        (NmwSettings(min_iou=0.37), non_maximum_weighted(boxes, scores, labels, iou_thr=0.37)),
+        (NmsSettings(min_iou=0.37), ensemble_nms(scaled, scores, labels, iou_thr=0.37)),
+        (NmwSettings(min_iou=0.37), non_maximum_weighted(scaled, scores, labels, iou_thr=0.37)),
         (
             WbfSettings(min_iou=0.37, score="best", agreement_power=0),
-            weighted_boxes_fusion(boxes, scores, labels, iou_thr=0.37, conf_type="max"),
+            weighted_boxes_fusion(scaled, scores, labels, iou_thr=0.37, conf_type="max"),
         ),
     ]:
         fused = fuse(sources, strategy)

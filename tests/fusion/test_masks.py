@@ -63,6 +63,11 @@ def test_a_cell_whose_mean_mask_has_no_pixel_is_no_cell():
     assert len(fuse(apart, strict)) == 0
 
 
+def test_a_pixel_that_all_sources_have_reaches_a_threshold_of_one_however_their_weights_round():
+    alike = {f"m{number}/none": cell("##.") for number in range(6)}  # six times 1 / 6 is a little less than 1
+    assert drawn(fuse(alike, MasksSettings(mask_threshold=1.0))) == ["##."]
+
+
 def test_a_source_votes_once_with_the_mask_that_overlaps_most():
     two = cells(cell("###..", score=0.6), cell("####.", score=0.5))
     fused = fuse({"a/none": cell("####.", score=0.9), "b/none": two}, MasksSettings())

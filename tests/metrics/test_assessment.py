@@ -34,6 +34,10 @@ def test_everything_asked_for_is_told_as_json():
     assessment = assess(FOUND, TRUTH, np.random.default_rng(0), wanted, other={})
     told = json.loads(json.dumps(assessment.to_json()))
     assert told["variant"] == "drop"
+    assert told["interval_95"]["total"] == [0.5, 1]
+    assert told["interval_95"]["per_type"] == {"astro": [0.5, 1], "cort": [0.5, 0.5]}
+    assert told["interval_95"]["per_threshold"]["0.95"] == [0, 1]
+    assert told["interval_95"]["at_50"]["recall"] == list(assessment.f1.recall[1:])
     assert told["confusion"]["cort"] == {"astro": 0, "cort": 1, "no cell": 1}
     assert told["coco"]["max_detections"] == 50
     assert told["coco"]["mask"]["ap"]["value"] == assessment.coco["mask"]["ap"].value

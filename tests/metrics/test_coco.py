@@ -68,6 +68,20 @@ def test_equally_sure_cells_count_the_same_in_any_order_of_rows_and_images():
     assert intervals[0] == intervals[1]
 
 
+def test_a_true_cell_is_sized_by_its_pixels_and_a_found_box_by_its_own_area():
+    corner = cell("###......", "#........", "#........")  # 5 px in a box of 9
+    away = cell("......###", "......#..", "......#..", score=0.9)
+    score = coco_ap(
+        {"a": cells(away, replace(corner, scores=np.array([0.5], np.float32)))},
+        {"a": corner},
+        "box",
+        sizes=SizeBounds(6, 50),
+    )
+    assert (score.ap_medium, score.ap_large) == (None, None)
+    assert score.ap_small == pytest.approx(1)  # the surer box is no small one
+    assert score.ap == pytest.approx(0.5)
+
+
 def test_sizes_are_those_of_the_true_cells_under_the_bounds_given():
     truth = {"a": cells(cell("#........"), cell("..###...."), cell("......###"))}
     found = {"a": truth["a"][:2]}
@@ -111,9 +125,10 @@ def test_predictions_of_an_unknown_image_are_refused():
         coco_ap({"other": cell("##..")}, {"a": cell("##..")}, "mask")
 
 
-def test_caps_that_do_not_ascend_are_refused():
+@pytest.mark.parametrize("caps", [(500, 100), (100, 100), (0, 100), ()])
+def test_caps_that_do_not_ascend_are_refused(caps):
     with pytest.raises(ValueError, match="ascending"):
-        coco_aps({}, {"a": cell("##..")}, "mask", (500, 100))
+        coco_aps({}, {"a": cell("##..")}, "mask", caps)
 
 
 def pycocotools_figures(found: dict[str, Cells], truth: dict[str, Cells], kind: str) -> list[float]:

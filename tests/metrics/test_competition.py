@@ -9,7 +9,7 @@ from reference_metrics import precisions
 
 from sartorius.cells import Cells, annotated, no_cells
 from sartorius.errors import UserError
-from sartorius.metrics.competition import average_precision, evaluate, image_type
+from sartorius.metrics.competition import average_precision, evaluate, image_type, images_with_overlap
 from sartorius.rle import coco_from_dense
 
 EMPTY = no_cells("drawn", (1, 4))
@@ -78,7 +78,9 @@ def test_a_greedy_matching_would_find_one_cell_less():
 
 def test_an_image_without_predictions_scores_zero_when_it_has_cells():
     assert average_precision(EMPTY, cell("##..")).tolist() == [0.0] * 10
-    assert evaluate({}, {"drawn": cell("##..")}).total == 0
+    score = evaluate({}, {"drawn": cell("##..")})
+    assert score.total == 0
+    assert score.false_negatives.tolist() == [[1] * 10]
 
 
 def test_predictions_in_an_image_without_cells_score_zero():
@@ -115,7 +117,14 @@ def test_the_total_is_the_mean_over_images_not_over_cells_or_types():
 def test_the_type_of_an_image_is_that_of_its_true_cells_not_of_the_predictions():
     score = evaluate({"drawn": cell("##..", cell_type="astro")}, {"drawn": cell("##..", cell_type="cort")})
     assert score.per_type == {"cort": 1.0}
-    assert image_type(cells(cell("#", cell_type="b"), cell("#", cell_type="a"))) == "a"
+    one_a, one_b = cell("#", cell_type="a"), cell("#", cell_type="b")
+    assert image_type(cells(one_b, one_a)) == "a"
+    assert image_type(cells(one_a, one_b, one_b)) == "b"
+
+
+def test_images_in_which_predictions_share_a_pixel_are_named():
+    apart, over = cells(cell("#.."), cell(".##")), cells(cell("##."), cell(".##"))
+    assert images_with_overlap({"z": over, "b": apart, "c": EMPTY, "a": over}) == ["z", "a"]
 
 
 def test_the_score_as_json_survives_a_round_trip():
@@ -123,7 +132,10 @@ def test_the_score_as_json_survives_a_round_trip():
     told = json.loads(json.dumps(score.to_json()))
     assert (told["total"], told["images"], told["images_per_type"]) == (0.5, 1, {"cort": 1})
     assert (told["per_threshold"]["0.70"], told["per_threshold"]["0.75"]) == (1, 0)
-    assert told["per_image"][0]["true_positives"] == [1] * 5 + [0] * 5
+    image = told["per_image"][0]
+    assert (image["id"], image["cell_type"], image["true_cells"], image["score"]) == ("drawn", "cort", 1, 0.5)
+    assert image["true_positives"] == [1] * 5 + [0] * 5
+    assert image["false_positives"] == image["false_negatives"] == [0] * 5 + [1] * 5
 
 
 def test_predictions_of_an_unknown_image_are_refused():

@@ -2,9 +2,15 @@ import pytest
 from drawing import cell
 
 from sartorius.errors import UserError
-from sartorius.metrics.images import chosen_images, predictions_for
+from sartorius.metrics.images import chosen_images, predictions_for, refuse_mismatches
 
 TRUTH = {name: cell("##..") for name in "abc"}
+
+
+@pytest.mark.parametrize(("unknown", "told"), [("zyx", "x, y, z of"), ("zyxwv", "v, w, x and 2 more of")])
+def test_predictions_of_images_without_truth_are_named_three_at_most(unknown, told):
+    with pytest.raises(UserError, match=rf"the truth has no image {told} the predictions; it has 3 images"):
+        refuse_mismatches({name: cell("##..") for name in unknown}, TRUTH)
 
 
 def test_without_a_fold_all_images_of_the_truth_are_scored():

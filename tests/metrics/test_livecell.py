@@ -70,5 +70,10 @@ def test_the_table_has_a_row_for_each_cell_line_and_one_for_all():
     assert json.loads(json.dumps(table["all"].to_json()))["afnr"]["value"] == pytest.approx(1 / 3)
 
 
+def test_cells_of_an_image_without_predictions_are_not_found():
+    table = livecell_table({}, {"a": cell("##..", cell_type="A172")}, RNG)
+    assert [row.afnr.value for row in table.values()] == [1, 1]
+
+
 def test_images_without_cells_have_no_ratio():
     assert livecell_score({}, {"a": no_cells("a", (1, 4))}, RNG).afnr is None

@@ -1,11 +1,14 @@
 """What parts of a tuned ensemble are worth, and what holds for the parts that are left without them."""
 
+import numpy as np
 import pytest
 from tuning_scene import mean_with
 
 from sartorius.config import load_ensemble_settings
+from sartorius.config.ensemble import StageWiseSettings
 from sartorius.config.per_type import value_for
 from sartorius.pipeline.budget import narrowed_like, narrowings
+from sartorius.tuning.gains import measured_gains
 from sartorius.tuning.images import Data
 from sartorius.tuning.objective import with_threshold
 from sartorius.tuning.search import Budget
@@ -37,6 +40,15 @@ def test_it_says_what_every_view_and_model_is_worth(tuned, scene):
             assert gains[part.name] == pytest.approx(whole - mean_with(without, scene), abs=1e-5)
     assert tuned.gains.views or tuned.gains.members
     assert "6 images" in tuned.gains.measured_on
+
+
+def test_an_ensemble_of_one_source_has_no_part_to_measure_and_a_stage_wise_one_none_to_tell_apart(scene):
+    single = scene.settings.model_copy(
+        update={"members": scene.settings.members[:1], "views": scene.settings.views[:1]}
+    )
+    stage_wise = scene.settings.model_copy(update={"stage_wise": StageWiseSettings()})
+    for settings in (single, stage_wise):
+        assert measured_gains([], settings, np.ones(2), "2 images") is None
 
 
 def test_score_thresholds_of_what_is_left_are_searched_too(tuned, scene):

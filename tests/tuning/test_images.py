@@ -3,11 +3,23 @@
 import shutil
 
 import pytest
+from tuning_scene import data_of
 
 from sartorius.cells import no_cells
+from sartorius.data.folds import write_folds
 from sartorius.data.predictions import prediction_path, write_cells
 from sartorius.errors import UserError
 from sartorius.tuning.images import Data, read_cached_images
+
+
+def test_parts_are_the_folds_of_the_images_whatever_their_numbers(scene, tmp_path):
+    numbers = {image_id: (7, 2, 4)[place % 3] for place, image_id in enumerate(sorted(scene.truth))}
+    write_folds(tmp_path / "folds.csv", numbers)
+    parts = read_cached_images(
+        scene.ensemble, scene.settings, data_of(scene, folds=tmp_path / "folds.csv"), 3, 0
+    ).parts
+    assert parts.of_image.tolist() == [2, 0, 1, 2, 0, 1]
+    assert (len(parts), parts.sizes, parts.origin) == (3, (2, 2, 2), "folds 2, 4, 7")
 
 
 def test_predictions_of_an_image_of_another_size_than_the_truths_are_refused(scene, tmp_path):

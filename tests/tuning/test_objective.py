@@ -109,6 +109,16 @@ def test_scores_do_not_depend_on_what_was_asked_before(scene, sources, objective
     assert new.image_scores(settings).tolist() == objective.image_scores(settings).tolist()
 
 
+def test_scores_do_not_depend_on_how_many_fused_results_are_kept(monkeypatch, scene, sources, objective):
+    monkeypatch.setattr("sartorius.tuning.stages.KEPT_FUSIONS", 1)
+    name = next(iter(scene.truth))
+    forgetful = Objective([ImageStages(sources[name], scene.truth[name], scene.settings.source_weights)])
+    for seed in (99, 3, 98):
+        settings = random_settings(scene.settings, np.random.default_rng(seed))
+        expected = objective.image_scores(settings, np.array([0])).tolist()
+        assert forgetful.image_scores(settings).tolist() == expected
+
+
 def test_chosen_images_have_the_scores_they_have_among_all(scene, objective):
     rows = np.array([4, 1])
     everything = objective.image_scores(scene.settings)

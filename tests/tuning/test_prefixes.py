@@ -44,6 +44,13 @@ def test_an_image_in_which_nothing_was_found_scores_zero_at_every_threshold():
     assert table_of(nothing, cell("##"))([0.0, 1.0]) == [0.0, 0.0]
 
 
+def test_an_iou_equal_to_a_threshold_passes_only_the_thresholds_below_it():
+    truth = cell("####################")
+    for k in range(10, 21):
+        found = cell("#" * k + "." * (20 - k), score=0.9)
+        assert table_of(found, truth)([0.5]) == [(k - 10) / 10]
+
+
 def test_a_true_cell_annotated_twice_is_one_hit():
     truth = cells(cell("####"), cell("####"))
     assert table_of(cell("####", score=0.9), truth)([0.5]) == [0.5]

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,11 @@ def test_images_outside_of_the_search_change_nothing_in_it(scene, objective):
 
 def test_each_image_is_scored_by_settings_searched_without_its_part(scene, objective):
     parts = np.arange(len(objective.images)) % 2
-    result = cross_tuned(objective, scene.settings, parts, THRESHOLDS_ONLY)
+    reported = []
+    result = cross_tuned(
+        objective, scene.settings, parts, THRESHOLDS_ONLY, lambda *piece: reported.append(piece)
+    )
+    assert reported == [("search", 1, 3), ("search", 2, 3), ("search", 3, 3)]
     for part in (0, 1):
         own = best_settings(objective, scene.settings, np.flatnonzero(parts != part), THRESHOLDS_ONLY)
         rows = np.flatnonzero(parts == part)
@@ -78,6 +84,16 @@ def test_each_image_is_scored_by_settings_searched_without_its_part(scene, objec
         assert result.out_of_fold[rows].tolist() == objective.image_scores(own, rows).tolist()
     assert result.untuned.tolist() == objective.image_scores(scene.settings).tolist()
     assert result.in_fold.tolist() == objective.image_scores(result.settings).tolist()
+
+
+@pytest.mark.parametrize(("of_none", "chosen"), [(0.6, "none"), (0.5, "vote"), (0.4, "vote")])
+def test_the_rule_for_the_type_is_the_better_one_and_a_vote_if_both_are_alike(scene, of_none, chosen):
+    def image_scores(settings, rows):
+        return np.full(len(rows), of_none if settings.postprocess.type_rule == "none" else 0.5)
+
+    by_rule = SimpleNamespace(types_of=lambda rows: [], image_scores=image_scores)
+    found = best_settings(by_rule, scene.settings, np.arange(2), Budget(("type_rule",), 0, 0))
+    assert found.postprocess.type_rule == chosen
 
 
 def test_one_part_leaves_nothing_to_search_on(scene, objective):
@@ -152,6 +168,12 @@ def test_the_point_nearest_to_the_start_is_one_that_can_be_drawn(fusion):
     assert point["min_area_px"] == 75
     if "fusion_iou" in point:
         assert abs(point["fusion_iou"] - getattr(fusion, "min_iou", 0.4)) <= 0.025
+
+
+def test_the_point_nearest_to_a_start_outside_of_what_is_searched_lies_at_its_end():
+    start = start_of(MasksSettings(min_iou=0.02))._replace(min_area_px=900, nms_iou=0.0)
+    point = nearest_point(start, distributions(start, SEARCHED, 4), "astro")
+    assert (point["fusion_iou"], point["min_area_px"], point["nms_iou"]) == (0.1, 240, 0.1)
 
 
 def test_the_point_nearest_to_the_start_has_the_types_own_mask_threshold():

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from command_line import run
@@ -22,7 +23,7 @@ from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
 from sartorius.tuning.space import SEARCHED
 from sartorius.tuning.stages import ImageStages
-from sartorius.tuning.tuned_file import tune
+from sartorius.tuning.tuned_file import score_of, tune
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,12 @@ def test_its_scores_are_those_of_the_pipeline(tuned, scene):
     loaded = load_ensemble_settings(tuned.path)
     assert tuned.record.in_fold.total == pytest.approx(mean_with(loaded, scene), abs=1e-12)
     assert tuned.record.untuned.total == pytest.approx(mean_with(scene.settings, scene), abs=1e-12)
+
+
+def test_a_score_has_its_interval_and_the_mean_of_each_type():
+    score = score_of(np.array([0.2, 0.9, 0.4]), ["cort", "astro", "cort"])
+    assert (score.total, score.low, score.high) == pytest.approx((0.5, 0.2, 0.9))  # only one image drawn
+    assert score.per_type == pytest.approx({"astro": 0.9, "cort": 0.3})
 
 
 def test_it_says_what_was_searched_on(tuned, scene):
