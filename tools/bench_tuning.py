@@ -50,8 +50,7 @@ def simulated(truth: Mapping[str, Cells]) -> tuple[EnsembleSettings, list[ImageS
     settings = EnsembleSettings(members=members)
     rng = np.random.default_rng(0)
     return settings, [
-        ImageStages(simulated_sources(cells, SOURCES, rng), cells, settings.source_weights)
-        for cells in truth.values()
+        ImageStages(simulated_sources(cells, SOURCES, rng), cells, settings) for cells in truth.values()
     ]
 
 
@@ -60,8 +59,7 @@ def cached(ensemble: Path, cache: Path, truth_file: Path) -> tuple[EnsembleSetti
     settings = load_ensemble_settings(ensemble)
     truth = read_truth(truth_file, predicted_images(settings, cache))
     return settings, [
-        ImageStages(read_sources(settings, cache, name), cells, settings.source_weights)
-        for name, cells in truth.items()
+        ImageStages(read_sources(settings, cache, name), cells, settings) for name, cells in truth.items()
     ]
 
 

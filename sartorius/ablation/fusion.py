@@ -124,7 +124,7 @@ class _Bench:
         return self._by_name[name]
 
     def _cached(self, settings: EnsembleSettings) -> CachedImages:
-        key = repr(sorted(settings.source_weights.items()))
+        key = repr([(member.name, view.name, member.weight, view.weight) for member, view in settings.runs])
         if key not in self._images:
             cached = read_cached_images(self._base, settings, self._data, self._n_parts, self._budget.seed)
             first = next(iter(self._images.values()), cached)

@@ -38,7 +38,7 @@ def find_cells(
     cache = _folder(session, offer) / "predictions"
     predict_images(predictors, offer.settings, {image_id: path}, cache, report)
     sources = read_sources(offer.settings, cache, image_id)
-    fused = fuse(sources, image_fusion(sources, offer.settings), offer.settings.source_weights)
+    fused = fuse(*image_fusion(sources, offer.settings))
     write_cells(_fused_path(session, offer, image_id), fused)
 
 

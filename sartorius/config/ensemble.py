@@ -17,7 +17,7 @@ from sartorius.config.fusion import (
 )
 from sartorius.config.gains import Gains
 from sartorius.config.model import ModelSettings
-from sartorius.config.per_type import DEFAULT
+from sartorius.config.per_type import DEFAULT, WeightPerType, value_for, value_if_any
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
 from sartorius.config.tiling import TilingSettings
 from sartorius.config.tuned import TunedRecord
@@ -32,6 +32,11 @@ class ViewSettings(FrozenSettings):
     flip: Flip = Field(default="none", description="Which way the image is turned before the model sees it.")
     scale: Annotated[float, Field(ge=0.25, le=4)] = Field(
         default=1.0, description="Resize factor on top of the model's own `input_scale`."
+    )
+    weight: WeightPerType = Field(
+        default=1.0,
+        description="Weight of this view's votes in fusion, for all images or by their cell type; 0 leaves it out of the "
+        "images of a type, though what is seen in them is kept for every source.",
     )
 
     @property
@@ -60,8 +65,10 @@ class MemberSettings(FrozenSettings):
         default="",
         description="COCO JSON whose numbers of images and categories `predictions` has, where those are COCO results.",
     )
-    weight: Annotated[float, Field(gt=0)] = Field(
-        default=1.0, description="Weight of this model's votes in fusion."
+    weight: WeightPerType = Field(
+        default=1.0,
+        description="Weight of this model's votes in fusion, for all images or by their cell type, as of a view, whose "
+        "weight it is multiplied by.",
     )
 
     @model_validator(mode="after")
@@ -96,7 +103,7 @@ class EnsembleSettings(FrozenSettings):
     fusion_per_type: dict[str, FusionSettings] = Field(
         default_factory=dict,
         description="Fusion of the images of one cell type, in place of `fusion`: an image holds one type, here the one "
-        "with the highest sum of score times weight over its detections.",
+        "with the highest sum of score times weight over the detections of the sources that no type leaves out.",
     )
     postprocess: PostprocessSettings = Field(default_factory=PostprocessSettings)
     tiling: TilingSettings = Field(
@@ -137,8 +144,27 @@ class EnsembleSettings(FrozenSettings):
         return self
 
     @model_validator(mode="after")
+    def _weights_can_be_had(self) -> Self:
+        if idle := [name for name, weight in self._weights_by_type if not any(weight.values())]:
+            raise ValueError(f"{idle[0]} has a weight of 0 for every type; leave it out")
+        if not self.typing_sources:
+            raise ValueError(
+                "every source has a weight of 0 for a type; an image's type is told by sources that look at all types, so "
+                "one must have weights above 0 alone"
+            )
+        if self.stage_wise is not None:
+            by_type = [member.name for member in self.members if isinstance(member.weight, dict)]
+            unlike = [view.name for view in self.views if view.weight != 1]
+            if by_type or unlike:
+                raise ValueError(
+                    "stage_wise fuses inside the networks, before a type is known and all views alike; got another weight for "
+                    f"{', '.join([*by_type, *unlike])}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _votes_can_be_had(self) -> Self:
-        joined = {key: (fusion, self.sources) for key, fusion in self.fusions.items()}
+        joined = {key: (fusion, self._fewest_sources(key)) for key, fusion in self.fusions.items()}
         if self.stage_wise is not None:
             parts = tuple(f"{member.name}/{view.name}" for member, view in self.parts)
             joined["stage_wise.boxes"] = (self.stage_wise.boxes, parts)
@@ -183,14 +209,53 @@ class EnsembleSettings(FrozenSettings):
         return self.fusion_per_type.get(cell_type or "", self.fusion)
 
     @property
-    def source_weights(self) -> dict[str, float]:
-        """The weight of every source `member/view` of `runs`."""
-        return {f"{member.name}/{view.name}": member.weight for member, view in self.runs}
-
-    @property
     def sources(self) -> tuple[str, ...]:
         """`member/view` of every one of `runs`."""
-        return tuple(self.source_weights)
+        return tuple(f"{member.name}/{view.name}" for member, view in self.runs)
+
+    @property
+    def typing_sources(self) -> tuple[str, ...]:
+        """The sources that are fused in images of every type: their detections tell an image's type."""
+        return tuple(
+            name
+            for name, run in zip(self.sources, self.runs, strict=True)
+            if not any(0 in one.weight.values() for one in run if isinstance(one.weight, dict))
+        )
+
+    def weights_for(self, cell_type: str) -> dict[str, float]:
+        """The weight of every source that is fused in images of this type.
+
+        Raises UserError if a weight has no value for the type.
+        """
+        weights = [
+            value_for(member.weight, cell_type) * value_for(view.weight, cell_type)
+            for member, view in self.runs
+        ]
+        return {name: weight for name, weight in zip(self.sources, weights, strict=True) if weight > 0}
+
+    @property
+    def _weights_by_type(self) -> list[tuple[str, dict[str, float]]]:
+        """Name and weight of every member and view that has one for each type."""
+        weights = [(one.name, one.weight) for one in self.members] + [
+            (one.name, one.weight) for one in self.views
+        ]
+        return [(name, weight) for name, weight in weights if isinstance(weight, dict)]
+
+    def _fewest_sources(self, key: str) -> tuple[str, ...]:
+        """Those fused in images that this one of `fusions` applies to, of the type that has the fewest."""
+        _, _, own = key.partition(".")
+        named = {cell_type for _, weight in self._weights_by_type for cell_type in weight} - set(
+            self.fusion_per_type
+        )
+        fused = [
+            tuple(
+                name
+                for name, run in zip(self.sources, self.runs, strict=True)
+                if all(value_if_any(one.weight, cell_type) != 0 for one in run)
+            )
+            for cell_type in ([own] if own else sorted(named))
+        ]
+        return min(fused, key=len, default=self.sources)
 
 
 #: Stands for all members and views where they are fused stage by stage.
@@ -214,6 +279,8 @@ def load_ensemble_settings(path: Path) -> EnsembleSettings:
 def _require_types_of_models(path: Path, settings: EnsembleSettings, known: Sequence[str]) -> None:
     fewer = settings.gains.fewer_sources if settings.gains else ()
     groups: dict[str, BaseModel] = {**settings.fusions, "postprocess": settings.postprocess}
+    groups |= {f"members.{member.name}": member for member in settings.members}
+    groups |= {f"views.{view.name}": view for view in settings.views}
     groups |= {f"gains.fewer_sources[{place}]": left for place, left in enumerate(fewer)}
     per_type = {
         f"{group}.{key}": value

@@ -32,6 +32,12 @@ PixelsPerType = Annotated[
     Annotated[Pixels, Tag("for all")] | Annotated[dict[str, Pixels], Field(min_length=1), Tag("per type")],
     _CHOICE,
 ]
+#: More than 0 for all types, or by type, where 0 leaves out.
+WeightPerType = Annotated[
+    Annotated[float, Field(gt=0), Tag("for all")]
+    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1), Tag("per type")],
+    _CHOICE,
+]
 
 
 def value_for(setting: float | dict[str, float] | dict[str, int], cell_type: str) -> float:

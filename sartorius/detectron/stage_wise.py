@@ -55,7 +55,7 @@ class StageWisePredictor:
         """Everything that the prediction depends on, as plain values."""
         return {
             "stage_wise": self._stage_wise.model_dump(mode="json"),
-            "views": [view.model_dump(mode="json") for view in self._settings.views],
+            "views": [view.model_dump(mode="json", exclude={"weight"}) for view in self._settings.views],
             "weights": {member.name: member.weight for member in self._settings.members},
             "members": {name: dict(member.config) for name, member in sorted(self._members.items())},
             MEMBERS_SHA256: {name: member.weights_sha256 for name, member in sorted(self._members.items())},

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.gains import Gains
-from sartorius.pipeline.smaller import smaller_ensemble
+from sartorius.pipeline.smaller import smaller_ensemble, tells_types
 
 #: Standard deviations added to the expected time: a normal sum stays below it 98 times in 100.
 SPREADS = 2.0
@@ -80,7 +80,7 @@ def fitted(settings: EnsembleSettings, timed: Sequence[ImageSeconds], images: in
     """The most of an ensemble that is done with so many more images in the seconds that are left.
 
     Views are dropped before models, those with the least gain per minute first; one view and one model stay, whether
-    they fit or not. Gains are those of the ensemble's file; without them all are worth the same, so that the slowest
+    they fit or not, and a source that no type leaves out. Gains are those of the ensemble's file; without them all are worth the same, so that the slowest
     goes first, and of equals the last in the file.
     timed, images: as for `estimated`.
     """
@@ -140,12 +140,16 @@ def known_gains(settings: EnsembleSettings) -> bool:
 
 def _views(settings: EnsembleSettings) -> list[_Part]:
     names = [view.name for view in settings.views]
-    return [_Part("view", name, order) for order, name in enumerate(names)] if len(names) > 1 else []
+    parts = [_Part("view", name, order) for order, name in enumerate(names) if tells_types(settings, [name])]
+    return parts if len(names) > 1 else []
 
 
 def _models(settings: EnsembleSettings) -> list[_Part]:
     names = [member.name for member in settings.trained_members]
-    return [_Part("model", name, order) for order, name in enumerate(names)] if len(names) > 1 else []
+    parts = [
+        _Part("model", name, order) for order, name in enumerate(names) if tells_types(settings, (), [name])
+    ]
+    return parts if len(names) > 1 else []
 
 
 def _gain(part: _Part, gains: Gains | None) -> float | None:

@@ -48,24 +48,40 @@ def fused_and_cleaned(sources: Mapping[str, Cells], settings: EnsembleSettings) 
 
     sources: the cells of every source of the ensemble by name `member/view`, empty ones included.
     """
-    return clean(
-        fuse(sources, image_fusion(sources, settings), settings.source_weights), settings.postprocess
-    )
+    return clean(fuse(*image_fusion(sources, settings)), settings.postprocess)
 
 
-def image_fusion(sources: Mapping[str, Cells], settings: EnsembleSettings) -> FusionSettings:
-    """The fusion settings of one image: those of the type that its detections have, where a type has its own."""
-    if not settings.fusion_per_type:
-        return settings.fusion
-    return settings.fusion_of_type(detected_type(sources, settings.source_weights))
+class ImageFusion(NamedTuple):
+    """What is fused of one image and how, by the type that its detections have: the arguments of `fuse`."""
+
+    sources: Mapping[str, Cells]
+    settings: FusionSettings
+    weights: Mapping[str, float]
 
 
-def detected_type(sources: Mapping[str, Cells], weights: Mapping[str, float]) -> str | None:
-    """The cell type with the highest sum of score times weight over all detections; None without any."""
-    names = sorted(sources)
-    votes = [sources[name].scores.astype(np.float64) * weights[name] for name in names]
-    types = [sources[name].cell_types for name in names]
-    return type_of_scores(np.concatenate(types), np.concatenate(votes))
+def image_fusion(sources: Mapping[str, Cells], settings: EnsembleSettings) -> ImageFusion:
+    """How one image is fused; sources: the cells of every source of the ensemble, as for `fused_and_cleaned`."""
+    cell_type = detected_type(sources, settings)
+    if cell_type is None:
+        weights = dict.fromkeys(settings.typing_sources, 1.0)
+    else:
+        weights = settings.weights_for(cell_type)
+    return ImageFusion({name: sources[name] for name in weights}, settings.fusion_of_type(cell_type), weights)
+
+
+def detected_type(sources: Mapping[str, Cells], settings: EnsembleSettings) -> str | None:
+    """The cell type with the highest sum of score times weight over the detections of all sources that no type leaves out.
+
+    None without any detection of these.
+    """
+    names = sorted(settings.typing_sources)
+    types = np.concatenate([sources[name].cell_types for name in names])
+    weights = {cell_type: settings.weights_for(cell_type) for cell_type in np.unique(types).tolist()}
+    votes = [
+        sources[name].scores * [weights[cell_type][name] for cell_type in sources[name].cell_types.tolist()]
+        for name in names
+    ]
+    return type_of_scores(types, np.concatenate(votes))
 
 
 def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -> Explanation:
@@ -82,7 +98,7 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
     predicted_images(settings, cache_root, [image_id])
     sources = read_sources(settings, cache_root, image_id)
     fusion = image_fusion(sources, settings)
-    return explain(sources, fusion, settings.postprocess, settings.source_weights)
+    return explain(fusion.sources, fusion.settings, settings.postprocess, fusion.weights)
 
 
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:

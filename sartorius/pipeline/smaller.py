@@ -25,6 +25,13 @@ def smaller_ensemble(
     return settings.model_copy(update=changes)
 
 
+def tells_types(
+    settings: EnsembleSettings, without_views: Collection[str] = (), without_members: Collection[str] = ()
+) -> bool:
+    """Whether the ensemble without these still has a source that no type leaves out."""
+    return bool(smaller_ensemble(settings, without_views, without_members).typing_sources)
+
+
 def _fewer_votes(fusion: FusionSettings, share: float) -> FusionSettings:
     """The same share of the sources must agree as before, at least one."""
     if not isinstance(fusion, ClusterSettings):

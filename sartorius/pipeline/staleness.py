@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,9 +89,18 @@ def fusing_sha256(settings: EnsembleSettings) -> str:
             for name, one in fusions.items()
         },
         "postprocess": settings.postprocess.model_dump(mode="json", exclude_defaults=True),
-        "weights": settings.source_weights,
+        "weights": {
+            f"{member.name}/{view.name}": _weight(member.weight, view.weight)
+            for member, view in settings.runs
+        },
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _weight(*weights: float | dict[str, float]) -> float | list[float | dict[str, float]]:
+    """The product of plain weights; a list where one is by type."""
+    plain = [weight for weight in weights if not isinstance(weight, dict)]
+    return math.prod(plain) if len(plain) == len(weights) else list(weights)
 
 
 def _compared(model: SourceModel, tuned: TunedSource) -> list[str]:

@@ -82,9 +82,9 @@ def pipeline_steps(sources: Mapping[str, Cells], settings: EnsembleSettings) -> 
 
     sources: the cells of every source of the ensemble by name `member/view`.
     """
-    fusion = image_fusion(sources, settings)
-    image = prepared(sources, settings.source_weights)
-    steps = [Step("poorly outlined", together(list(sources.values())))]
+    fused_of, fusion, weights = image_fusion(sources, settings)
+    image = prepared(fused_of, weights)
+    steps = [Step("poorly outlined", together(list(fused_of.values())))]
     if isinstance(fusion, ClusterSettings) and fusion.min_votes > 1:
         steps.append(Step("fused away", fused_by(image, fusion.model_copy(update={"min_votes": 1})).cells))
         fused = Step("too few votes", fused_by(image, fusion).cells)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.gains import FewerSources, Gains
 from sartorius.pipeline.budget import narrowings
-from sartorius.pipeline.smaller import smaller_ensemble
+from sartorius.pipeline.smaller import smaller_ensemble, tells_types
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget, best_settings
 from sartorius.tuning.stages import ImageStages
@@ -33,8 +33,8 @@ def measured_gains(
     def gain(smaller: EnsembleSettings) -> float:
         return round(whole - float(_objective(images, smaller).image_scores(smaller).mean()), 6)
 
-    views = [view.name for view in settings.views] if len(settings.views) > 1 else []
-    members = [member.name for member in settings.members] if len(settings.members) > 1 else []
+    views = [view.name for view in settings.views if tells_types(settings, [view.name])]
+    members = [member.name for member in settings.members if tells_types(settings, (), [member.name])]
     if not views and not members:
         return None
     return Gains(
@@ -64,10 +64,9 @@ def thresholds_of_fewer(
 
 def _objective(images: Sequence[ImageStages], smaller: EnsembleSettings) -> Objective:
     """The score of an ensemble that lacks some of the sources."""
-    weights = smaller.source_weights
     return Objective(
         [
-            ImageStages({name: image.sources[name] for name in weights}, image.truth, weights)
+            ImageStages({name: image.sources[name] for name in smaller.sources}, image.truth, smaller)
             for image in images
         ]
     )

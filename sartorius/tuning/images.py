@@ -94,9 +94,7 @@ def read_cached_images(
     parts = _parts(chosen, folds, data, n_parts, seed)
     found = {image_id: read_sources(settings, cache_of[image_id], image_id) for image_id in chosen}
     refuse_mismatches({name: next(iter(cells.values())) for name, cells in found.items()}, truth)
-    images = tuple(
-        ImageStages(found[image_id], truth[image_id], settings.source_weights) for image_id in chosen
-    )
+    images = tuple(ImageStages(found[image_id], truth[image_id], settings) for image_id in chosen)
     sources = tuple(_tuned_source(name, models, cache_of, chosen) for name in settings.sources)
     return CachedImages(chosen, images, parts, sources, trained, left_out)
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from sartorius.cells import Cells, Strings
 from sartorius.column_runs import ColumnRuns, areas_px, boxes_xyxy, column_runs
+from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.fusion import FusionSettings, PostprocessSettings
 from sartorius.fusion.engine import Fusion, Prepared, fused_by, prepared
 from sartorius.line_runs import Ints
 from sartorius.metrics.competition import average_precision, image_type
 from sartorius.overlap import Pairs, pairs_within
 from sartorius.parts import without_holes, without_islands
-from sartorius.pipeline.fusing import detected_type
+from sartorius.pipeline.fusing import detected_type, image_fusion
 from sartorius.polygon_fill import filled_as_labels
 from sartorius.postprocess import clean, repeated_by, type_of_scores
 from sartorius.tuning.prefixes import PrefixTable, TrueCells, prefix_table
@@ -87,12 +88,13 @@ class FusedImage:
 class ImageStages:
     """The stages of one image, each kept; what they give does not depend on what was asked before."""
 
-    def __init__(self, sources: Mapping[str, Cells], truth: Cells, weights: Mapping[str, float]) -> None:
+    def __init__(self, sources: Mapping[str, Cells], truth: Cells, settings: EnsembleSettings) -> None:
+        """sources: of every source of the ensemble. settings: the ensemble's; only its weights matter."""
         self.truth = truth
         self.sources = sources
         self.true_type = image_type(truth)
-        self.detected_type = detected_type(sources, weights)
-        self._weights = weights
+        self.detected_type = detected_type(sources, settings)
+        self._fused_of, _, self._weights = image_fusion(sources, settings)
         runs = column_runs(truth.masks)
         self._true_cells = TrueCells(runs, areas_px(runs))
         self._fusions: OrderedDict[FusionKey, FusedImage] = OrderedDict()
@@ -142,7 +144,7 @@ class ImageStages:
 
     @cached_property
     def _prepared(self) -> Prepared:
-        return prepared(self.sources, self._weights)
+        return prepared(self._fused_of, self._weights)
 
 
 def _fused_image(found: Fusion, key: FusionKey) -> FusedImage:

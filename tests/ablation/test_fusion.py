@@ -60,7 +60,7 @@ def test_a_base_or_file_that_was_tuned_on_these_predictions_is_refused(scene, fo
 
 def cross(scene, settings):
     images = [
-        ImageStages(read_sources(settings, scene.cache, name), truth, settings.source_weights)
+        ImageStages(read_sources(settings, scene.cache, name), truth, settings)
         for name, truth in sorted(scene.truth.items())
     ]
     objective = Objective(images)

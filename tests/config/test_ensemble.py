@@ -82,5 +82,33 @@ def test_as_many_votes_as_there_are_sources_can_be_asked_for(tmp_path):
     loaded(tmp_path, views, "stage_wise: {boxes: {method: wbf, min_votes: 2}}")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "views: [{weight: {Astro: 2, default: 1}}]",
+            r"views\.none\.weight names 'Astro', .*; did you mean astro",
+        ),
+        ("views: [{weight: {astro: 2}}]", r"views\.none\.weight has no value for 'shsy5y'"),
+        ("views: [{weight: 0}]", r"`views\.0\.weight`: expected more than 0\.0, got 0"),
+        ("views: [{weight: {default: 0}}]", "none has a weight of 0 for every type; leave it out"),
+        ("views: [{weight: {astro: 0, default: 1}}]", "every source has a weight of 0 for a type"),
+        (
+            "views: [{}, {flip: vertical, weight: {astro: 0, default: 1}}]\nfusion: {method: masks, min_votes: 2}",
+            r"fusion\.min_votes is 2, but a cell can have at most 1, one of each source \(a/none\)",
+        ),
+        ("views: [{weight: 2}]\nstage_wise: {}", "stage_wise fuses .* got another weight for none"),
+    ],
+)
+def test_weights_by_type_that_cannot_be_had_are_refused(tmp_path, line, message):
+    with pytest.raises(UserError, match=message):
+        loaded(tmp_path, line)
+
+
+def test_a_type_that_more_sources_look_at_can_ask_for_more_votes(tmp_path):
+    views = "views: [{}, {flip: vertical, weight: {astro: 1, default: 0}}]"
+    loaded(tmp_path, views, "fusion_per_type: {astro: {method: masks, min_votes: 2}}")
+
+
 def test_what_other_programs_call_their_types_is_not_known_beforehand(tmp_path):
     loaded(tmp_path, "postprocess: {score_threshold: {neuron: 0.5}}", member="predictions: labels")

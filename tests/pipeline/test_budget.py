@@ -105,6 +105,15 @@ def test_one_model_and_one_view_stay_even_if_they_do_not_fit(settings):
     assert fit.estimate.most == 10
 
 
+def test_the_last_source_that_no_type_leaves_out_stays(settings):
+    r50, x101 = settings.members
+    expert = r50.model_copy(update={"weight": {"astro": 1.0, "default": 0.0}})
+    cheap = settings.model_copy(update={"members": (expert, x101)})
+    fit = fitted(cheap, STEADY, 10, left_s=0.5)  # r50 alone would be quicker
+    assert names(fit.settings) == (["x101"], ["none"])
+    assert fit.dropped == ("view horizontal", "model r50")
+
+
 def test_predictions_of_another_program_are_one_source_each(settings):
     foreign = MemberSettings(name="cellpose", predictions="labels")
     both = settings.model_copy(

@@ -90,7 +90,7 @@ def test_predictions_vote_beside_a_model_that_sees_several_views(scene):
     )
     settings = load_ensemble_settings(scene.ensemble)
     assert settings.sources == ("yolo/none", "r50/none", "r50/horizontal")
-    assert settings.source_weights["yolo/none"] == 2
+    assert settings.weights_for("cort")["yolo/none"] == 2
     predictors = {
         **foreign_predictors(scene.ensemble, settings, scene.images),
         "r50": JitteredTruth(TRUTH, "r50"),

@@ -20,6 +20,9 @@ SETTINGS = EnsembleSettings(
     members=[{"name": "a.2", "model": "a.yaml", "weights": "a.safetensors"}], stage_wise=StageWiseSettings()
 )
 
+#: What tuned files have that were written before views had weights, of an ensemble of one model without settings.
+WITHOUT_WEIGHTS_SHA256 = "236861487b28e4c58e0500be133757b4f44828acc1872af3a669e77ed7f3621a"
+
 
 def model(config: dict[str, Any]) -> SourceModel:
     predictor = SimpleNamespace(weights_sha256="0" * 64, config=config)
@@ -64,6 +67,17 @@ def test_another_member_setting_view_or_box_fusion_makes_a_stage_wise_ensemble_s
     settings = tuned_with(dict(model(CONFIG).inference))
     (found,) = stale_reasons(settings, {"stage_wise/none": model(CONFIG | changed)})
     assert reason in found
+
+
+def test_weights_by_type_or_of_a_view_count_as_settings_and_plain_ones_as_they_did_before():
+    member = {"name": "a", "model": "a.yaml", "weights": "a.safetensors"}
+    plain, doubled, of_view, by_type = (
+        fusing_sha256(EnsembleSettings(members=[member | {"weight": weight}], views=[{"weight": other}]))
+        for weight, other in ((1.0, 1.0), (2.0, 1.0), (1.0, 2.0), (1.0, {"astro": 2.0, "default": 1.0}))
+    )
+    assert doubled == of_view
+    assert len({plain, doubled, by_type}) == 3
+    assert plain == WITHOUT_WEIGHTS_SHA256
 
 
 def test_a_record_that_tells_nothing_of_a_stage_wise_ensemble_is_not_stale():

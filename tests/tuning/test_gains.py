@@ -7,11 +7,13 @@ from tuning_scene import mean_with
 from sartorius.config import load_ensemble_settings
 from sartorius.config.ensemble import StageWiseSettings
 from sartorius.config.per_type import value_for
+from sartorius.pipeline import read_sources
 from sartorius.pipeline.budget import narrowed_like, narrowings
 from sartorius.tuning.gains import measured_gains
 from sartorius.tuning.images import Data
-from sartorius.tuning.objective import with_threshold
+from sartorius.tuning.objective import Objective, with_threshold
 from sartorius.tuning.search import Budget
+from sartorius.tuning.stages import ImageStages
 from sartorius.tuning.tuned_file import tune
 
 
@@ -49,6 +51,18 @@ def test_an_ensemble_of_one_source_has_no_part_to_measure_and_a_stage_wise_one_n
     stage_wise = scene.settings.model_copy(update={"stage_wise": StageWiseSettings()})
     for settings in (single, stage_wise):
         assert measured_gains([], settings, np.ones(2), "2 images") is None
+
+
+def test_a_part_that_types_cannot_be_told_without_has_no_gain(scene):
+    expert, other = scene.settings.members
+    expert = expert.model_copy(update={"weight": {"astro": 1.0, "default": 0.0}})
+    settings = scene.settings.model_copy(update={"members": (expert, other)})
+    images = [
+        ImageStages(read_sources(settings, scene.cache, name), truth, settings)
+        for name, truth in scene.truth.items()
+    ]
+    gains = measured_gains(images, settings, Objective(images).image_scores(settings), "6 images")
+    assert set(gains.members) == {expert.name}
 
 
 def test_score_thresholds_of_what_is_left_are_searched_too(tuned, scene):

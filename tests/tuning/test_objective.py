@@ -30,9 +30,7 @@ def sources(scene):
 
 @pytest.fixture(scope="module")
 def objective(scene, sources):
-    return Objective(
-        [ImageStages(sources[name], scene.truth[name], scene.settings.source_weights) for name in scene.truth]
-    )
+    return Objective([ImageStages(sources[name], scene.truth[name], scene.settings) for name in scene.truth])
 
 
 def slow_scores(settings, sources, truth):
@@ -89,6 +87,14 @@ def test_every_images_score_is_exactly_the_pipelines(scene, sources, objective, 
     assert objective.image_scores(settings).tolist() == slow_scores(settings, sources, scene.truth)
 
 
+def test_every_images_score_is_exactly_the_pipelines_with_weights_by_type(scene, sources):
+    expert, other = scene.settings.members
+    expert = expert.model_copy(update={"weight": {"astro": 2.0, "cort": 0.5, "default": 0.0}})
+    settings = scene.settings.model_copy(update={"members": (expert, other)})
+    own = Objective([ImageStages(sources[name], scene.truth[name], settings) for name in scene.truth])
+    assert own.image_scores(settings).tolist() == slow_scores(settings, sources, scene.truth)
+
+
 @pytest.mark.parametrize("rule", ["vote", "none"])
 def test_a_curve_is_the_score_at_each_threshold(scene, sources, objective, rule):
     thresholds = np.array([0.0, 0.21, 0.5, 0.8, 1.0])
@@ -103,16 +109,14 @@ def test_a_curve_is_the_score_at_each_threshold(scene, sources, objective, rule)
 
 def test_scores_do_not_depend_on_what_was_asked_before(scene, sources, objective):
     settings = random_settings(scene.settings, np.random.default_rng(99))
-    new = Objective(
-        [ImageStages(sources[name], scene.truth[name], scene.settings.source_weights) for name in scene.truth]
-    )
+    new = Objective([ImageStages(sources[name], scene.truth[name], scene.settings) for name in scene.truth])
     assert new.image_scores(settings).tolist() == objective.image_scores(settings).tolist()
 
 
 def test_scores_do_not_depend_on_how_many_fused_results_are_kept(monkeypatch, scene, sources, objective):
     monkeypatch.setattr("sartorius.tuning.stages.KEPT_FUSIONS", 1)
     name = next(iter(scene.truth))
-    forgetful = Objective([ImageStages(sources[name], scene.truth[name], scene.settings.source_weights)])
+    forgetful = Objective([ImageStages(sources[name], scene.truth[name], scene.settings)])
     for seed in (99, 3, 98):
         settings = random_settings(scene.settings, np.random.default_rng(seed))
         expected = objective.image_scores(settings, np.array([0])).tolist()

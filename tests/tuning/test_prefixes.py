@@ -18,7 +18,7 @@ def table_of(found, truth) -> PrefixTable:
     settings = EnsembleSettings(
         members=(MemberSettings(name="a", model="a.yaml", weights="a.pth"),), fusion=NmsSettings(min_iou=1.0)
     )
-    objective = Objective([ImageStages({"a/none": found}, truth, {"a/none": 1.0})])
+    objective = Objective([ImageStages({"a/none": found}, truth, settings)])
     return lambda thresholds: objective.curves(settings, "cort", np.array(thresholds))[0].tolist()
 
 

@@ -32,7 +32,7 @@ def start_of(fusion):
 def objective(scene):
     return Objective(
         [
-            ImageStages(read_sources(scene.settings, scene.cache, name), truth, scene.settings.source_weights)
+            ImageStages(read_sources(scene.settings, scene.cache, name), truth, scene.settings)
             for name, truth in scene.truth.items()
         ]
     )

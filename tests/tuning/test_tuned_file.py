@@ -286,7 +286,9 @@ def test_the_help_names_everything_that_can_be_searched(monkeypatch, capsys):
 
 def test_curves_of_images_without_cells_have_no_marked_threshold(scene, tmp_path):
     nothing = no_cells("a", (4, 4))
-    objective = Objective([ImageStages({"a/none": nothing}, nothing, {"a/none": 1.0})])
+    objective = Objective(
+        [ImageStages(dict.fromkeys(scene.settings.sources, nothing), nothing, scene.settings)]
+    )
     cleaning = scene.settings.postprocess.model_copy(update={"score_threshold": {"cort": 0.5}})
     settings = scene.settings.model_copy(update={"postprocess": cleaning})
     draw_curves(tmp_path / "curves.png", objective, settings, settings)
