@@ -93,7 +93,7 @@ def tune(
         return
     _print(tuned.record)
     if tuned.settings.gains is not None:
-        typer.echo(_worth(tuned.settings.gains))
+        _print_worth(tuned.settings.gains, list(tuned.record.untuned.per_type))
     typer.echo(f"{out}: the tuned ensemble\n{picture}: its threshold curves")
 
 
@@ -125,16 +125,24 @@ def _print(record: "TunedRecord") -> None:
     )
 
 
-def _worth(gains: "Gains") -> str:
-    parts = [f"view {name} {_signed(gain)}" for name, gain in gains.views.items()]
-    parts += [f"model {name} {_signed(gain)}" for name, gain in gains.members.items()]
-    worth = f"worth (a run short of time drops the least per minute first): {', '.join(parts)}"
-    if not gains.fewer_sources:
-        return worth
-    fewer = [f"{left.sources} {left.total:.4f}" for left in gains.fewer_sources]
-    return (
-        f"{worth}\nwith fewer sources, score thresholds searched for each number of them: {', '.join(fewer)}"
-    )
+def _print_worth(gains: "Gains", types: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Worth: what the score falls by without it", title_justify="left")
+    for place, name in enumerate(("part", "all", *types)):
+        table.add_column(name, justify="right" if place else "left")
+    every = {f"view {name}": gain for name, gain in gains.views.items()}
+    every |= {f"model {name}": gain for name, gain in gains.members.items()}
+    for part, gain in every.items():
+        table.add_row(part, _signed(gain), *(_signed(gains.per_type[part][name]) for name in types))
+    console = Console()
+    console.print(table)
+    fewer = ", ".join(f"{left.sources} {left.total:.4f}" for left in gains.fewer_sources)
+    told = "a run short of time drops the least per minute first"
+    if fewer:
+        told += f"; with fewer sources, score thresholds searched for each number of them: {fewer}"
+    console.print(told, soft_wrap=True, highlight=False)
 
 
 def _signed(difference: float) -> str:

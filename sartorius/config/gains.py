@@ -29,6 +29,11 @@ class Gains(FrozenSettings):
         default_factory=dict,
         description="By name of the model: competition mAP of all models less that without this one.",
     )
+    per_type: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="The same by `view <name>` or `model <name>` and then by the images' cell type: what costs one type is "
+        "left out of its images by a `weight` of 0.",
+    )
     fewer_sources: tuple[FewerSources, ...] = Field(
         default=(), description="Score thresholds of what is left when parts are dropped one after the other."
     )

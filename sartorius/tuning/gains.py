@@ -28,20 +28,32 @@ def measured_gains(
     """
     if settings.stage_wise is not None:
         return None
-    whole = float(image_scores.mean())
+    types = np.array([image.true_type for image in images])
 
-    def gain(smaller: EnsembleSettings) -> float:
-        return round(whole - float(_objective(images, smaller).image_scores(smaller).mean()), 6)
+    def gains(smaller: EnsembleSettings) -> NDArray[np.float64]:
+        return image_scores - _objective(images, smaller).image_scores(smaller)
 
     views = [view.name for view in settings.views if tells_types(settings, [view.name])]
     members = [member.name for member in settings.members if tells_types(settings, (), [member.name])]
     if not views and not members:
         return None
+    of_views = {name: gains(smaller_ensemble(settings, without_views=[name])) for name in views}
+    of_members = {name: gains(smaller_ensemble(settings, without_members=[name])) for name in members}
+    of_parts = {f"view {name}": gain for name, gain in of_views.items()}
+    of_parts |= {f"model {name}": gain for name, gain in of_members.items()}
     return Gains(
-        views={name: gain(smaller_ensemble(settings, without_views=[name])) for name in views},
-        members={name: gain(smaller_ensemble(settings, without_members=[name])) for name in members},
+        views={name: _mean(gain) for name, gain in of_views.items()},
+        members={name: _mean(gain) for name, gain in of_members.items()},
+        per_type={
+            part: {str(name): _mean(gain[types == name]) for name in np.unique(types)}
+            for part, gain in of_parts.items()
+        },
         measured_on=measured_on,
     )
+
+
+def _mean(gains: NDArray[np.float64]) -> float:
+    return round(float(gains.mean()), 6)
 
 
 def thresholds_of_fewer(

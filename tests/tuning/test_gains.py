@@ -41,6 +41,12 @@ def test_it_says_what_every_view_and_model_is_worth(tuned, scene):
             without = tuned.model_copy(update={kind: others})
             assert gains[part.name] == pytest.approx(whole - mean_with(without, scene), abs=1e-5)
     assert tuned.gains.views or tuned.gains.members
+    for part, gain in [("model model00", tuned.gains.members["model00"])]:
+        of_types = tuned.gains.per_type[part]
+        assert list(of_types) == ["astro", "cort", "shsy5y"]
+        assert np.mean(list(of_types.values())) == pytest.approx(
+            gain, abs=1e-5
+        )  # as many images of each type
     assert "6 images" in tuned.gains.measured_on
 
 

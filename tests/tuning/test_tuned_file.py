@@ -173,7 +173,9 @@ def test_the_command_writes_file_and_curves_and_fuse_tells_a_stale_file(monkeypa
     shown = capsys.readouterr().out
     assert "6 images in 2 parts: folds 0, 1" in shown
     assert "tuned, out of fold" in shown
-    assert re.search(r"worth \(.*\): .*model model01 [+-]0\.\d{4}", shown)
+    assert re.search(r"part +┃ +all ┃ +astro ┃ +cort ┃ +shsy5y ┃", shown)
+    assert re.search(r"model model01 │( +[+-]?0\.\d{4} │){4}", shown)
+    assert re.search(r"score thresholds searched for each number of them: 1 0\.\d{4}", shown)
     assert (tmp_path / "tuned.png").read_bytes().startswith(b"\x89PNG")
     fuse = ("fuse", out, "--predictions", scene.cache, "--out", tmp_path / "fused")
     assert run(monkeypatch, *fuse) == 0
