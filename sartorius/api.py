@@ -13,7 +13,7 @@ from sartorius.data.grey_levels import grey_bytes
 from sartorius.pipeline.foreign import refuse_foreign
 from sartorius.pipeline.fusing import fused_and_cleaned
 from sartorius.pipeline.predictor import Predictor
-from sartorius.pipeline.sources import open_sources, predictions
+from sartorius.pipeline.sources import fused_predictions, open_sources
 
 
 class Ensemble:
@@ -41,10 +41,10 @@ class Ensemble:
     def predict(self, image: NDArray[Any], image_id: str = "image") -> dict[str, Cells]:
         """What every model finds in every view, by source `member/view`: the slow half, worth keeping.
 
-        image: as for the call.
+        image: as for the call. Sources that the image's type leaves out do not look at it.
         """
         sources = open_sources(self.predictors, self.settings, None)
-        found = predictions(sources, grey_bytes(image), image_id)
+        found = fused_predictions(sources, self.settings, {}, grey_bytes(image), image_id)
         return {prediction.source.name: prediction.cells for prediction in found}
 
     def fuse(self, predicted: Mapping[str, Cells], postprocess: PostprocessSettings | None = None) -> Cells:

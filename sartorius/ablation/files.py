@@ -129,9 +129,10 @@ def _named(value: Any) -> Any:
 
 
 def _view_name(one: Mapping[str, Any]) -> str:
-    """How a view turns the image, and its scale where it has one; "" for anything but a view."""
-    scale = one.get("scale", 1)
-    return one.get("flip", "") if scale == 1 else f"{one.get('flip', '')} x{scale:g}"
+    """How a view turns the image, with its scale and weight where it has any; "" for anything but a view."""
+    scale, weight = one.get("scale", 1), one.get("weight", 1)
+    name = str(one.get("flip", "")) + ("" if scale == 1 else f" x{scale:g}")
+    return name if weight == 1 else f"{name} (weight {_value(weight)})"
 
 
 def _value(value: Any) -> str:

@@ -11,7 +11,7 @@ from sartorius.data.predictions import prediction_path, read_cells, write_cells
 from sartorius.errors import UserError
 from sartorius.fusion import fuse
 from sartorius.pipeline import Predictor, predict_images, read_sources
-from sartorius.pipeline.fusing import image_fusion
+from sartorius.pipeline.by_type import image_fusion
 from sartorius.postprocess import clean
 
 

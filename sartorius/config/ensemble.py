@@ -36,7 +36,7 @@ class ViewSettings(FrozenSettings):
     weight: WeightPerType = Field(
         default=1.0,
         description="Weight of this view's votes in fusion, for all images or by their cell type; 0 leaves it out of the "
-        "images of a type, though what is seen in them is kept for every source.",
+        "images of a type: `submit` does not look at them through it; `predict` does, so that other weights can be tried.",
     )
 
     @property

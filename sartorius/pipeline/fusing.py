@@ -6,12 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from sartorius import __version__
 from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings
-from sartorius.config.fusion import FusionSettings
 from sartorius.data.predictions import (
     MANIFEST,
     CachedPrediction,
@@ -26,9 +23,10 @@ from sartorius.data.predictions import (
 from sartorius.errors import UserError, did_you_mean
 from sartorius.files import refuse_foreign, replaced_folder
 from sartorius.fusion import Explanation, explain, fuse
+from sartorius.pipeline.by_type import image_fusion
 from sartorius.pipeline.predicting import Report, no_report
 from sartorius.pipeline.workers import worker_pool
-from sartorius.postprocess import clean, type_of_scores
+from sartorius.postprocess import clean
 
 #: The source that the manifest of a fused folder names.
 FUSED = "fused"
@@ -49,39 +47,6 @@ def fused_and_cleaned(sources: Mapping[str, Cells], settings: EnsembleSettings) 
     sources: the cells of every source of the ensemble by name `member/view`, empty ones included.
     """
     return clean(fuse(*image_fusion(sources, settings)), settings.postprocess)
-
-
-class ImageFusion(NamedTuple):
-    """What is fused of one image and how, by the type that its detections have: the arguments of `fuse`."""
-
-    sources: Mapping[str, Cells]
-    settings: FusionSettings
-    weights: Mapping[str, float]
-
-
-def image_fusion(sources: Mapping[str, Cells], settings: EnsembleSettings) -> ImageFusion:
-    """How one image is fused; sources: the cells of every source of the ensemble, as for `fused_and_cleaned`."""
-    cell_type = detected_type(sources, settings)
-    if cell_type is None:
-        weights = dict.fromkeys(settings.typing_sources, 1.0)
-    else:
-        weights = settings.weights_for(cell_type)
-    return ImageFusion({name: sources[name] for name in weights}, settings.fusion_of_type(cell_type), weights)
-
-
-def detected_type(sources: Mapping[str, Cells], settings: EnsembleSettings) -> str | None:
-    """The cell type with the highest sum of score times weight over the detections of all sources that no type leaves out.
-
-    None without any detection of these.
-    """
-    names = sorted(settings.typing_sources)
-    types = np.concatenate([sources[name].cell_types for name in names])
-    weights = {cell_type: settings.weights_for(cell_type) for cell_type in np.unique(types).tolist()}
-    votes = [
-        sources[name].scores * [weights[cell_type][name] for cell_type in sources[name].cell_types.tolist()]
-        for name in names
-    ]
-    return type_of_scores(types, np.concatenate(votes))
 
 
 def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -> Explanation:

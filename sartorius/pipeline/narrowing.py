@@ -1,7 +1,7 @@
 """An ensemble at work on one image after the other, which can be made smaller while it runs."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +14,17 @@ from sartorius.data.images import read_image
 from sartorius.data.leakage import pixel_hash
 from sartorius.data.predictions import prediction_path, read_cells, write_cells
 from sartorius.errors import UserError
+from sartorius.pipeline.budget import part_names
 from sartorius.pipeline.predictor import ManyPartsPredictor, Predictor
-from sartorius.pipeline.sources import Source, open_sources, predictions
+from sartorius.pipeline.sources import Source, fused_predictions, open_sources
 
 
 class Seen(NamedTuple):
-    """What every source found in one image.
+    """What every source found in one image that is fused there.
 
     found: cells by name of the source.
-    part_seconds: seconds of each `member/view`; None if some of it was in the cache and took none.
+    part_seconds: seconds of each `member/view`, 0 of those that the image's type leaves out; None if some of it was in
+        the cache and took none.
     """
 
     found: dict[str, Cells]
@@ -62,11 +64,14 @@ class NarrowingEnsemble:
         self._sources = open_sources(self._predictors, settings, self._cache_dir)
 
     def to_predict(self, image_ids: Iterable[str]) -> set[str]:
-        """The images of which not every prediction is in the cache."""
-        return {name for name in image_ids if any(source.kept(name) is None for source in self._sources)}
+        """The images of which not every prediction is in the cache that tells a type; only with these is known which
+        others are wanted.
+        """
+        telling = [source for source in self._sources if source.name in self.settings.typing_sources]
+        return {name for name in image_ids if any(source.kept(name) is None for source in telling)}
 
     def seen(self, image_id: str, path: Path) -> Seen:
-        """What every source finds in one image, taken from the cache where it is there.
+        """What every source finds in one image in which it is fused, taken from the cache where it is there.
 
         Raises UserError if the image cannot be read, or what is in the cache was found in another one of its name.
         """
@@ -76,24 +81,22 @@ class NarrowingEnsemble:
             source.refuse_other_picture(image_id, picture)
         found = {source.name: _kept(source, image_id) for source in self._sources}
         cells = {name: kept for name, kept in found.items() if kept is not None}
-        missing = [source for source in self._sources if source.name not in cells]
-        if not missing:
-            return Seen(cells, None)
-        seconds = self._predict(missing, image_id, image, cells, picture)
-        in_order = {source.name: cells[source.name] for source in self._sources}
-        return Seen(in_order, seconds if len(missing) == len(self._sources) else None)
+        known = len(cells)
+        seconds = self._predict(image_id, image, cells, picture)
+        in_order = {source.name: cells[source.name] for source in self._sources if source.name in cells}
+        return Seen(in_order, None if known else seconds)
 
     def _predict(
         self,
-        missing: Sequence[Source],
         image_id: str,
         image: NDArray[np.uint8],
         cells: dict[str, Cells],
         picture: str,
     ) -> dict[str, float]:
-        """The seconds of each part; what is found goes into `cells` and the cache."""
-        seconds: dict[str, float] = {}
-        for source, found, part_seconds in predictions(missing, image, image_id, self._clock):
+        """The seconds of each part; what is found beside what `cells` has goes there and into the cache."""
+        seconds = dict.fromkeys(part_names(self.settings), 0.0)
+        looks = fused_predictions(self._sources, self.settings, dict(cells), image, image_id, self._clock)
+        for source, found, part_seconds in looks:
             cells[source.name] = found
             seconds.update(part_seconds)
             if source.folder is not None:

@@ -25,6 +25,7 @@ from sartorius.data.predictions import (
     write_manifest,
 )
 from sartorius.errors import UserError
+from sartorius.pipeline.by_type import image_weights
 from sartorius.pipeline.predictor import (
     ManyPartsPredictor,
     ManyViewsPredictor,
@@ -144,6 +145,28 @@ def predictions(
     """
     for finish in looks(sources, image, image_id, clock):
         yield from finish()
+
+
+def fused_predictions(
+    sources: Sequence[Source],
+    settings: EnsembleSettings,
+    known: Mapping[str, Cells],
+    image: NDArray[np.uint8],
+    image_id: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Prediction]:
+    """What each source that is not known and is fused in the image finds there: first those that tell its type.
+
+    sources: all of the ensemble's. known: what some found, by name. Otherwise as `predictions`.
+    """
+    found = dict(known)
+    telling = [source for source in sources if source.name in settings.typing_sources]
+    for prediction in predictions([one for one in telling if one.name not in known], image, image_id, clock):
+        found[prediction.source.name] = prediction.cells
+        yield prediction
+    fused = image_weights(found, settings)
+    wanted = [source for source in sources if source.name in fused and source.name not in found]
+    yield from predictions(wanted, image, image_id, clock)
 
 
 def looks(

@@ -18,7 +18,7 @@ from sartorius.fusion.engine import fused_by, prepared
 from sartorius.metrics.images import refuse_mismatches
 from sartorius.metrics.matching import at_threshold, hits, largest_matching
 from sartorius.overlap import iou, overlapping
-from sartorius.pipeline.fusing import image_fusion
+from sartorius.pipeline.by_type import image_fusion
 from sartorius.postprocess import cleaned_steps
 from sartorius.rle import CocoRle
 

@@ -24,7 +24,7 @@ from sartorius.line_runs import Ints
 from sartorius.metrics.competition import average_precision, image_type
 from sartorius.overlap import Pairs, pairs_within
 from sartorius.parts import without_holes, without_islands
-from sartorius.pipeline.fusing import detected_type, image_fusion
+from sartorius.pipeline.by_type import detected_type, image_fusion
 from sartorius.polygon_fill import filled_as_labels
 from sartorius.postprocess import clean, repeated_by, type_of_scores
 from sartorius.tuning.prefixes import PrefixTable, TrueCells, prefix_table

@@ -90,3 +90,8 @@ def test_members_and_views_are_shown_by_their_names_where_these_tell_the_change(
     assert shown({"members": ([r50], [r50 | {"weight": 2.0}])}) == heavier
     straight, larger = {"flip": "none", "scale": 1.0}, {"flip": "none", "scale": 1.25}
     assert shown({"views": ([straight], [straight, larger])}) == "views: [none] → [none; none x1.25]"
+    by_type = larger | {"weight": {"astro": 0.0, "default": 1.0}}
+    assert (
+        shown({"views": ([straight], [by_type])})
+        == "views: [none] → [none x1.25 (weight astro 0.0, default 1.0)]"
+    )

@@ -28,7 +28,7 @@ from sartorius.pipeline import (
     predict_images,
     read_sources,
 )
-from sartorius.pipeline.fusing import detected_type
+from sartorius.pipeline.by_type import detected_type
 from sartorius.postprocess import clean
 
 

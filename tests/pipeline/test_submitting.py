@@ -8,7 +8,15 @@ from sartorius.config import load_ensemble_settings
 from sartorius.data.predictions import PredictionManifest, write_cells, write_manifest
 from sartorius.errors import UserError
 from sartorius.metrics.competition import evaluate
-from sartorius.pipeline import SubmitOptions, growing, narrowing, submit, write_checked
+from sartorius.pipeline import (
+    SubmitOptions,
+    fuse_predictions,
+    growing,
+    narrowing,
+    predict_images,
+    submit,
+    write_checked,
+)
 from sartorius.submission import Problem, check_submission, read_submission
 
 ALL_EMPTY = "id,predicted\nastro_image,\ncort_image,\nempty_image,\n"
@@ -54,6 +62,27 @@ def test_predictions_are_kept_where_asked_and_used_again(tmp_path, scene):
     submit(again, settings, paths, tmp_path / "two.csv", keeping)
     assert again["r50"].seen == []
     assert (tmp_path / "one.csv").read_text() == (tmp_path / "two.csv").read_text()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_model_does_not_look_at_images_of_types_that_it_is_not_fused_in(tmp_path, scene, kept):
+    truth, settings, paths = scene
+    expert, other = settings.members
+    expert = expert.model_copy(update={"weight": {"astro": 1.0, "default": 0.0}})
+    by_type = settings.model_copy(update={"members": (expert, other)})
+    options = SubmitOptions(cache_dir=tmp_path / "kept" if kept else None)
+    finders = two_predictors(truth)
+    submit(finders, by_type, paths, tmp_path / "one.csv", options)
+    assert {image_id for image_id, _ in finders["r50"].seen} == {"astro_image"}
+    assert {image_id for image_id, _ in finders["x101"].seen} == set(paths)
+    again = two_predictors(truth)
+    submit(again, by_type, paths, tmp_path / "two.csv", options)
+    assert bool(again["r50"].seen or again["x101"].seen) is not kept
+    predict_images(two_predictors(truth), by_type, paths, tmp_path / "cache")
+    fused = fuse_predictions(by_type, tmp_path / "cache", tmp_path / "fused")
+    write_checked(fused.folder, tmp_path / "three.csv")
+    assert (tmp_path / "one.csv").read_text() == (tmp_path / "two.csv").read_text()
+    assert (tmp_path / "one.csv").read_text() == (tmp_path / "three.csv").read_text()
 
 
 def test_predictions_are_not_kept_otherwise(tmp_path, scene, monkeypatch):
