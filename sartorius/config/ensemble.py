@@ -227,10 +227,7 @@ class EnsembleSettings(FrozenSettings):
 
         Raises UserError if a weight has no value for the type.
         """
-        weights = [
-            value_for(member.weight, cell_type) * value_for(view.weight, cell_type)
-            for member, view in self.runs
-        ]
+        weights = [_weight(member, cell_type) * _weight(view, cell_type) for member, view in self.runs]
         return {name: weight for name, weight in zip(self.sources, weights, strict=True) if weight > 0}
 
     @property
@@ -256,6 +253,13 @@ class EnsembleSettings(FrozenSettings):
             for cell_type in ([own] if own else sorted(named))
         ]
         return min(fused, key=len, default=self.sources)
+
+
+def _weight(one: MemberSettings | ViewSettings, cell_type: str) -> float:
+    try:
+        return value_for(one.weight, cell_type)
+    except UserError as error:
+        raise UserError(f"weight of {one.name}: {error}") from None
 
 
 #: Stands for all members and views where they are fused stage by stage.

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from sartorius.config import load_ensemble_settings
-from sartorius.config.ensemble import MemberSettings
+from sartorius.config.ensemble import EnsembleSettings, MemberSettings
 from sartorius.errors import UserError
 
 
@@ -103,6 +103,12 @@ def test_as_many_votes_as_there_are_sources_can_be_asked_for(tmp_path):
 def test_weights_by_type_that_cannot_be_had_are_refused(tmp_path, line, message):
     with pytest.raises(UserError, match=message):
         loaded(tmp_path, line)
+
+
+def test_a_type_that_a_weight_has_no_value_for_is_told_with_its_member():
+    member = {"name": "yolo", "predictions": "found.json", "weight": {"cort": 1.0}}
+    with pytest.raises(UserError, match=r"weight of yolo: no value for cell type 'unknown'"):
+        EnsembleSettings(members=[member]).weights_for("unknown")
 
 
 def test_a_type_that_more_sources_look_at_can_ask_for_more_votes(tmp_path):
