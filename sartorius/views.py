@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.config.ensemble import Flip, ViewSettings
+from sartorius.config.members import Flip, ViewSettings
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells, no_cells
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.rle import Crop, boxes_xyxy, cocos_from_crops
 
 #: The grey value of each type's discs; a higher value is a surer cell.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sartorius.app.offers import Offer, find_offers
 from sartorius.cells import Cells, no_cells
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.rle import coco_from_dense, dense_from_coco
 
 SIZE_HW = (120, 160)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sartorius import rle
 from sartorius.cells import Cells, annotated, no_cells
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.rle import CocoRle, coco_from_crop, crop_from_coco
 
 SOFT_SIDE = 28

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.rle import dense_from_coco
 from sartorius.soft_masks import binarised
 from sartorius.views import backward_boxes, backward_soft_masks, forward, network_size_hw

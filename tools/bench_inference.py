@@ -22,8 +22,8 @@ import sartorius.detectron  # noqa: F401  the shims, before anything imports det
 from sartorius.cells import Cells
 from sartorius.config import ModelSettings, load_model_settings
 from sartorius.config.architecture import DETECTION_HEADS
-from sartorius.config.ensemble import ViewSettings
 from sartorius.config.fusion import PostprocessSettings
+from sartorius.config.members import ViewSettings
 from sartorius.data.competition import read_truth, truth_csv
 from sartorius.data.images import read_image
 from sartorius.metrics.competition import evaluate

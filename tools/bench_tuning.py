@@ -22,7 +22,7 @@ from simulated_sources import simulated_sources
 
 from sartorius.cells import CELL_TYPES, Cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
-from sartorius.config.ensemble import MemberSettings
+from sartorius.config.members import MemberSettings
 from sartorius.data.competition import read_truth, truth_csv
 from sartorius.data.synthetic import synthesize
 from sartorius.pipeline.fusing import fused_and_cleaned, predicted_images, read_sources

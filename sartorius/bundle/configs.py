@@ -7,7 +7,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from sartorius.config import load_ensemble_settings, load_model_settings
-from sartorius.config.ensemble import MemberSettings
+from sartorius.config.members import MemberSettings
 from sartorius.config.reading import FrozenSettings
 from sartorius.errors import UserError
 from sartorius.pipeline.foreign import refuse_foreign

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -16,69 +16,13 @@ from sartorius.config.fusion import (
     WbfSettings,
 )
 from sartorius.config.gains import Gains
+from sartorius.config.members import MemberSettings, ViewSettings, weight_of
 from sartorius.config.model import ModelSettings
-from sartorius.config.per_type import DEFAULT, WeightPerType, value_for, value_if_any
+from sartorius.config.per_type import DEFAULT, value_if_any
 from sartorius.config.reading import FrozenSettings, RelativePath, read_settings
 from sartorius.config.tiling import TilingSettings
 from sartorius.config.tuned import TunedRecord
 from sartorius.errors import UserError, did_you_mean
-
-Flip = Literal["none", "horizontal", "vertical", "rotate180"]
-
-
-class ViewSettings(FrozenSettings):
-    """One test-time view: the image flipped, then resized by `scale`."""
-
-    flip: Flip = Field(default="none", description="Which way the image is turned before the model sees it.")
-    scale: Annotated[float, Field(ge=0.25, le=4)] = Field(
-        default=1.0, description="Resize factor on top of the model's own `input_scale`."
-    )
-    weight: WeightPerType = Field(
-        default=1.0,
-        description="Weight of this view's votes in fusion, for all images or by their cell type; 0 leaves it out of the "
-        "images of a type: `submit` does not look at them through it; `predict` does, so that other weights can be tried.",
-    )
-
-    @property
-    def name(self) -> str:
-        """Short text that is unique in an ensemble, used in `Cells.sources` and folder names: `horizontal_x1.25`."""
-        return self.flip if self.scale == 1 else f"{self.flip}_x{self.scale:g}"
-
-
-class MemberSettings(FrozenSettings):
-    """One model of an ensemble, or what another program found in the images."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] = Field(
-        description="Short name, unique in the ensemble; part of `Cells.sources` and of folder names."
-    )
-    model: RelativePath = Field(default="", description="Model settings file, relative to the ensemble file.")
-    weights: RelativePath = Field(
-        default="",
-        description="Trained weights (.safetensors or a run's .pth), relative to the ensemble file.",
-    )
-    predictions: RelativePath = Field(
-        default="",
-        description="In place of `model` and `weights`: a file or folder of cells in any format of `sartorius data "
-        "convert`, found by any other program, relative to the ensemble file. It is one source, without views.",
-    )
-    reference: RelativePath = Field(
-        default="",
-        description="COCO JSON whose numbers of images and categories `predictions` has, where those are COCO results.",
-    )
-    weight: WeightPerType = Field(
-        default=1.0,
-        description="Weight of this model's votes in fusion, for all images or by their cell type, as of a view, whose "
-        "weight it is multiplied by.",
-    )
-
-    @model_validator(mode="after")
-    def _is_a_model_or_predictions(self) -> Self:
-        whole_model, no_model = self.model and self.weights, not (self.model or self.weights)
-        if not (no_model if self.predictions else whole_model):
-            raise ValueError("expected either `model` and `weights`, or `predictions`")
-        if self.reference and not self.predictions:
-            raise ValueError("`reference` explains `predictions`, but there are none")
-        return self
 
 
 class StageWiseSettings(FrozenSettings):
@@ -227,7 +171,7 @@ class EnsembleSettings(FrozenSettings):
 
         Raises UserError if a weight has no value for the type.
         """
-        weights = [_weight(member, cell_type) * _weight(view, cell_type) for member, view in self.runs]
+        weights = [weight_of(member, cell_type) * weight_of(view, cell_type) for member, view in self.runs]
         return {name: weight for name, weight in zip(self.sources, weights, strict=True) if weight > 0}
 
     @property
@@ -241,25 +185,16 @@ class EnsembleSettings(FrozenSettings):
     def _fewest_sources(self, key: str) -> tuple[str, ...]:
         """Those fused in images that this one of `fusions` applies to, of the type that has the fewest."""
         _, _, own = key.partition(".")
-        named = {cell_type for _, weight in self._weights_by_type for cell_type in weight} - set(
-            self.fusion_per_type
-        )
+        weighted = {cell_type for _, weight in self._weights_by_type for cell_type in weight}
         fused = [
             tuple(
                 name
                 for name, run in zip(self.sources, self.runs, strict=True)
                 if all(value_if_any(one.weight, cell_type) != 0 for one in run)
             )
-            for cell_type in ([own] if own else sorted(named))
+            for cell_type in ([own] if own else sorted(weighted - self.fusion_per_type.keys()))
         ]
         return min(fused, key=len, default=self.sources)
-
-
-def _weight(one: MemberSettings | ViewSettings, cell_type: str) -> float:
-    try:
-        return value_for(one.weight, cell_type)
-    except UserError as error:
-        raise UserError(f"weight of {one.name}: {error}") from None
 
 
 #: Stands for all members and views where they are fused stage by stage.

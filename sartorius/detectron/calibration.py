@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sartorius.config import ModelSettings, load_model_settings
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.data.images import read_image
 from sartorius.data.leakage import TRAINED_ON, read_trained_on
 from sartorius.detectron.int8 import Ranges, byte_layers, byte_makers

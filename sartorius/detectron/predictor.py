@@ -16,7 +16,7 @@ from torch import nn
 from sartorius import views
 from sartorius.cells import Cells
 from sartorius.config import ModelSettings, load_model_settings
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.joining import join_for_inference

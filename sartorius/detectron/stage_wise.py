@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells, no_cells
-from sartorius.config.ensemble import EnsembleSettings, StageWiseSettings, ViewSettings
+from sartorius.config.ensemble import EnsembleSettings, StageWiseSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.predictor import MASK_THRESHOLD, Predictor
 from sartorius.errors import UserError
 from sartorius.fusion import boxes as box_fusion

@@ -10,8 +10,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from sartorius.config import ModelSettings
-from sartorius.config.ensemble import ViewSettings
 from sartorius.config.fusion import PostprocessSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.training_data import TrainingData
 from sartorius.errors import UserError

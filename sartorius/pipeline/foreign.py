@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells
-from sartorius.config.ensemble import EnsembleSettings, ViewSettings
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.members import ViewSettings
 from sartorius.data.images import list_images
 from sartorius.errors import UserError
 from sartorius.formats import detect_format, read_any

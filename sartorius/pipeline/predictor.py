@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells
-from sartorius.config.ensemble import EnsembleSettings, ViewSettings
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.members import ViewSettings
 
 
 class Predictor(Protocol):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sartorius import __version__
 from sartorius.cells import Cells
-from sartorius.config.ensemble import EnsembleSettings, MemberSettings, ViewSettings
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.members import MemberSettings, ViewSettings
 from sartorius.config.model import ModelSettings
 from sartorius.config.tiling import TilingSettings
 from sartorius.data.predictions import (

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from sartorius.config import load_ensemble_settings
-from sartorius.config.ensemble import EnsembleSettings, MemberSettings
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.members import MemberSettings
 from sartorius.errors import UserError
 
 

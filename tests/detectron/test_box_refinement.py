@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 from tiny_detections import built, cells_at, detections, picture
 from tiny_models import TINY, write_tiny_data
 
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.box_refinement import BoxRefinementHead, moved, to_learn
 from sartorius.detectron.joining import join_for_inference
 from sartorius.detectron.predictor import Predictor

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.config import ModelSettings
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.data.images import read_image
 from sartorius.data.leakage import write_trained_on
 from sartorius.detectron import calibration

@@ -7,7 +7,7 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from tiny_models import TINY
 
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.joining import join_for_inference
 from sartorius.detectron.memory import placed
 from sartorius.detectron.predictor import Predictor

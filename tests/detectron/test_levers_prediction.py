@@ -12,7 +12,7 @@ from detectron2.utils.events import EventStorage
 from tiny_models import TINY
 
 from sartorius.cells import Cells
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.settings import detectron_config

@@ -12,7 +12,7 @@ from tiny_detections import built, cells_at, detections, picture
 from tiny_models import TINY, write_tiny_data
 
 from sartorius.config import ModelSettings
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron import trainer
 from sartorius.detectron.int8 import Int8Conv2d, int8_works, to_int8
 from sartorius.detectron.joining import join_for_inference

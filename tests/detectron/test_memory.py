@@ -4,7 +4,7 @@ import torch
 from detectron2.modeling import build_model
 from tiny_models import TINY
 
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.memory import MemorySteps, Step
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.settings import detectron_config

@@ -13,7 +13,7 @@ from tiny_models import TINY
 
 from sartorius.cells import Cells
 from sartorius.config import ModelSettings
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.predictor import Predictor, load_predictor, require_device
 from sartorius.detectron.settings import detectron_config
 from sartorius.errors import UserError

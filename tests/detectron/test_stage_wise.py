@@ -5,8 +5,9 @@ from detectron2.modeling import build_model
 from tiny_models import TINY
 
 from sartorius.config import EnsembleSettings, ModelSettings
-from sartorius.config.ensemble import MemberSettings, StageWiseSettings, ViewSettings
+from sartorius.config.ensemble import StageWiseSettings
 from sartorius.config.fusion import NmsSettings
+from sartorius.config.members import MemberSettings, ViewSettings
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stage_wise import StageWisePredictor

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_models import TINY, write_tiny_data
 
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.initial_weights import load_initial
 from sartorius.detectron.int8 import weight_steps
 from sartorius.detectron.predictor import Predictor

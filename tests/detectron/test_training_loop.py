@@ -17,7 +17,7 @@ from torch import nn
 
 from sartorius.cells import Cells, no_cells
 from sartorius.config import ModelSettings
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron import precision as precision_module
 from sartorius.detectron.processes import Machines
 from sartorius.detectron.trainer import train

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.transfer import one_plane
 from sartorius.views import forward
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from sartorius.cells import Cells, no_cells
 from sartorius.config import ModelSettings
-from sartorius.config.ensemble import ViewSettings
+from sartorius.config.members import ViewSettings
 from sartorius.detectron.training_data import TrainingData, read_training_data
 from sartorius.detectron.validation import BestScore, Judge, best_score
 from sartorius.errors import UserError

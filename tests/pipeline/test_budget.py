@@ -6,12 +6,12 @@ from fake_predictors import JitteredTruth, small_ensemble, small_truth, written_
 
 from sartorius.cells import annotated, no_cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
-from sartorius.config.ensemble import MemberSettings, StageWiseSettings, ViewSettings
+from sartorius.config.ensemble import StageWiseSettings
 from sartorius.config.fusion import MasksSettings, WbfSettings
 from sartorius.config.gains import FewerSources, Gains
+from sartorius.config.members import ViewSettings
 from sartorius.pipeline import SubmitOptions, submit
 from sartorius.pipeline.budget import ImageSeconds, estimated, fitted, narrowed_like, narrowings, part_names
-from sartorius.pipeline.smaller import smaller_ensemble
 from sartorius.submission import check_submission
 
 
@@ -112,27 +112,6 @@ def test_the_last_source_that_no_type_leaves_out_stays(settings):
     fit = fitted(cheap, STEADY, 10, left_s=0.5)  # r50 alone would be quicker
     assert names(fit.settings) == (["x101"], ["none"])
     assert fit.dropped == ("view horizontal", "model r50")
-
-
-def test_predictions_of_another_program_are_one_source_each(settings):
-    foreign = MemberSettings(name="cellpose", predictions="labels")
-    both = settings.model_copy(
-        update={"members": (*settings.members, foreign), "fusion": WbfSettings(min_votes=4)}
-    )
-    assert len(both.sources) == 5
-    smaller = smaller_ensemble(both, ["horizontal"])
-    assert (len(smaller.sources), smaller.fusion.min_votes) == (3, 2)
-
-
-def test_votes_do_not_depend_on_how_many_times_something_was_dropped(settings):
-    views = tuple(
-        ViewSettings(flip=flip, scale=scale) for flip in ("none", "horizontal") for scale in (1, 1.5)
-    )
-    whole = settings.model_copy(update={"views": views, "fusion": WbfSettings(min_votes=3)})
-    left = whole
-    for name in ("horizontal_x1.5", "horizontal", "none_x1.5"):
-        left = narrowed_like(whole, smaller_ensemble(left, [name]))
-    assert left == smaller_ensemble(whole, ["none_x1.5", "horizontal", "horizontal_x1.5"])
 
 
 def test_as_large_a_share_of_fewer_sources_must_agree(settings):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from bright_blobs import BrightBlobs, with_discs
 
-from sartorius.config.ensemble import EnsembleSettings, ViewSettings
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.members import ViewSettings
 from sartorius.config.tiling import TilingSettings
 from sartorius.data.predictions import read_manifest
 from sartorius.errors import UserError

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sartorius import Ensemble
 from sartorius.cells import Cells
-from sartorius.config.ensemble import EnsembleSettings, ViewSettings
+from sartorius.config.ensemble import EnsembleSettings
+from sartorius.config.members import ViewSettings
 from sartorius.config.tiling import TilingSettings
 from sartorius.overlap import iou, overlapping
 from sartorius.pipeline.tiles import tiles_of

@@ -12,8 +12,9 @@ from sartorius.tuning.stages import ImageStages
 
 def table_of(found, truth) -> PrefixTable:
     """The table of an image that one source found, each of its detections a cell by itself."""
-    from sartorius.config.ensemble import EnsembleSettings, MemberSettings
+    from sartorius.config.ensemble import EnsembleSettings
     from sartorius.config.fusion import NmsSettings
+    from sartorius.config.members import MemberSettings
 
     settings = EnsembleSettings(
         members=(MemberSettings(name="a", model="a.yaml", weights="a.pth"),), fusion=NmsSettings(min_iou=1.0)
