@@ -52,7 +52,8 @@ def predict(
         result = {"out": str(out), "images": len(paths), "sources": settings.sources, **predicted._asdict()}
         typer.echo(json.dumps(result))
         return
+    left_out = f", {predicted.left_out} left out by the images' types" if predicted.left_out else ""
     typer.echo(
         f"{out}: {len(paths)} images x {len(settings.sources)} sources, "
-        f"{predicted.made} predicted now, {predicted.kept} were there"
+        f"{predicted.made} predicted now, {predicted.kept} were there{left_out}"
     )

@@ -90,15 +90,18 @@ class EnsembleSettings(FrozenSettings):
     @model_validator(mode="after")
     def _weights_can_be_had(self) -> Self:
         if idle := [name for name, weight in self._weights_by_type if not any(weight.values())]:
-            raise ValueError(f"{idle[0]} has a weight of 0 for every type; leave it out")
+            raise ValueError(
+                f"{idle[0]} has a weight of 0 for every type that it names; add {DEFAULT!r} for the others, above 0, or "
+                "leave it out"
+            )
         if not self.typing_sources:
             raise ValueError(
                 "every source has a weight of 0 for a type; an image's type is told by sources that look at all types, so "
                 "one must have weights above 0 alone"
             )
         if self.stage_wise is not None:
-            by_type = [member.name for member in self.members if isinstance(member.weight, dict)]
-            unlike = [view.name for view in self.views if view.weight != 1]
+            by_type = [f"member {member.name}" for member in self.members if isinstance(member.weight, dict)]
+            unlike = [f"view {view.name}" for view in self.views if view.weight != 1]
             if by_type or unlike:
                 raise ValueError(
                     "stage_wise fuses inside the networks, before a type is known and all views alike; got another weight for "
@@ -174,27 +177,31 @@ class EnsembleSettings(FrozenSettings):
         weights = [weight_of(member, cell_type) * weight_of(view, cell_type) for member, view in self.runs]
         return {name: weight for name, weight in zip(self.sources, weights, strict=True) if weight > 0}
 
+    def sources_for(self, cell_type: str) -> tuple[str, ...]:
+        """The sources that are fused in images of this type; of DEFAULT: in those of types that no weight names."""
+        return tuple(
+            name
+            for name, run in zip(self.sources, self.runs, strict=True)
+            if all(value_if_any(one.weight, cell_type) != 0 for one in run)
+        )
+
+    @property
+    def weighted_types(self) -> tuple[str, ...]:
+        """The types that weights name, DEFAULT among them where one has it, in ascending order."""
+        return tuple(sorted({cell_type for _, weight in self._weights_by_type for cell_type in weight}))
+
     @property
     def _weights_by_type(self) -> list[tuple[str, dict[str, float]]]:
-        """Name and weight of every member and view that has one for each type."""
-        weights = [(one.name, one.weight) for one in self.members] + [
-            (one.name, one.weight) for one in self.views
-        ]
+        """What it is of and the weight, for every member and view that has one for each type."""
+        weights = [(f"member {one.name}", one.weight) for one in self.members]
+        weights += [(f"view {one.name}", one.weight) for one in self.views]
         return [(name, weight) for name, weight in weights if isinstance(weight, dict)]
 
     def _fewest_sources(self, key: str) -> tuple[str, ...]:
         """Those fused in images that this one of `fusions` applies to, of the type that has the fewest."""
         _, _, own = key.partition(".")
-        weighted = {cell_type for _, weight in self._weights_by_type for cell_type in weight}
-        fused = [
-            tuple(
-                name
-                for name, run in zip(self.sources, self.runs, strict=True)
-                if all(value_if_any(one.weight, cell_type) != 0 for one in run)
-            )
-            for cell_type in ([own] if own else sorted(weighted - self.fusion_per_type.keys()))
-        ]
-        return min(fused, key=len, default=self.sources)
+        types = [own] if own else [name for name in self.weighted_types if name not in self.fusion_per_type]
+        return min(map(self.sources_for, types), key=len, default=self.sources)
 
 
 #: Stands for all members and views where they are fused stage by stage.

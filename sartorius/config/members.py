@@ -21,7 +21,7 @@ class ViewSettings(FrozenSettings):
     weight: WeightPerType = Field(
         default=1.0,
         description="Weight of this view's votes in fusion, for all images or by their cell type; 0 leaves it out of the "
-        "images of a type: `submit` does not look at them through it; `predict` does, so that other weights can be tried.",
+        "images of a type, which are not looked at through it once the others have told their type.",
     )
 
     @property
@@ -71,4 +71,5 @@ def weight_of(one: MemberSettings | ViewSettings, cell_type: str) -> float:
     try:
         return value_for(one.weight, cell_type)
     except UserError as error:
-        raise UserError(f"weight of {one.name}: {error}") from None
+        kind = "view" if isinstance(one, ViewSettings) else "member"
+        raise UserError(f"weight of {kind} {one.name}: {error}") from None

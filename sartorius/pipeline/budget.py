@@ -80,8 +80,8 @@ def fitted(settings: EnsembleSettings, timed: Sequence[ImageSeconds], images: in
     """The most of an ensemble that is done with so many more images in the seconds that are left.
 
     Views are dropped before models, those with the least gain per minute first; one view and one model stay, whether
-    they fit or not, and a source that no type leaves out. Gains are those of the ensemble's file; without them all are worth the same, so that the slowest
-    goes first, and of equals the last in the file.
+    they fit or not, and a source that no type leaves out. Gains are those of the ensemble's file; without them all are
+    worth the same, so that the slowest goes first, and of equals the last in the file.
     timed, images: as for `estimated`.
     """
     dropped: list[_Part] = []

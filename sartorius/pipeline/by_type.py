@@ -25,14 +25,23 @@ def image_fusion(sources: Mapping[str, Cells], settings: EnsembleSettings) -> Im
     sources: the cells of every source of the ensemble by name `member/view`; those that the image's type leaves out may
         be missing.
     """
-    weights = image_weights(sources, settings)
-    fusion = settings.fusion_of_type(detected_type(sources, settings))
-    return ImageFusion({name: sources[name] for name in weights}, fusion, weights)
+    return typed_fusion(sources, settings, detected_type(sources, settings))
 
 
-def image_weights(sources: Mapping[str, Cells], settings: EnsembleSettings) -> dict[str, float]:
-    """The weight of every source that is fused in an image; sources: those at least that no type leaves out."""
-    cell_type = detected_type(sources, settings)
+def typed_fusion(
+    sources: Mapping[str, Cells], settings: EnsembleSettings, cell_type: str | None
+) -> ImageFusion:
+    """What `image_fusion` returns for an image of a type; None for one without detections."""
+    weights = _weights(settings, cell_type)
+    return ImageFusion({name: sources[name] for name in weights}, settings.fusion_of_type(cell_type), weights)
+
+
+def fused_sources(sources: Mapping[str, Cells], settings: EnsembleSettings) -> tuple[str, ...]:
+    """The names of all sources that are fused in an image; sources: those at least that no type leaves out."""
+    return tuple(_weights(settings, detected_type(sources, settings)))
+
+
+def _weights(settings: EnsembleSettings, cell_type: str | None) -> dict[str, float]:
     if cell_type is None:
         return dict.fromkeys(settings.typing_sources, 1.0)
     return settings.weights_for(cell_type)

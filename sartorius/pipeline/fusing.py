@@ -1,7 +1,7 @@
 """Cached predictions fused and cleaned, image by image, without torch."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from sartorius.data.predictions import (
 from sartorius.errors import UserError, did_you_mean
 from sartorius.files import refuse_foreign, replaced_folder
 from sartorius.fusion import Explanation, explain, fuse
-from sartorius.pipeline.by_type import image_fusion
+from sartorius.pipeline.by_type import fused_sources, image_fusion
 from sartorius.pipeline.predicting import Report, no_report
 from sartorius.pipeline.workers import worker_pool
 from sartorius.postprocess import clean
@@ -67,13 +67,19 @@ def explain_image(settings: EnsembleSettings, cache_root: Path, image_id: str) -
 
 
 def read_sources(settings: EnsembleSettings, cache_root: Path, image_id: str) -> dict[str, Cells]:
-    """The cached cells of one image by source.
+    """The cached cells of one image by source; of those that are fused there, whatever else is cached.
 
     Raises UserError if one is missing, damaged or another image's, also if that has the same name.
     """
-    found = {name: read_prediction(cache_root / name, image_id) for name in settings.sources}
+    found = {name: read_prediction(cache_root / name, image_id) for name in settings.typing_sources}
+    fused = fused_sources({name: one.cells for name, one in found.items()}, settings)
+    _refuse_gaps(
+        cache_root,
+        [(name, image_id) for name in fused if not prediction_path(cache_root / name, image_id).exists()],
+    )
+    found |= {name: read_prediction(cache_root / name, image_id) for name in fused if name not in found}
     _refuse_other_pictures(cache_root, image_id, found)
-    return {name: one.cells for name, one in found.items()}
+    return {name: found[name].cells for name in settings.sources if name in found}
 
 
 def _refuse_other_pictures(cache_root: Path, image_id: str, found: Mapping[str, CachedPrediction]) -> None:
@@ -92,7 +98,9 @@ def _refuse_other_pictures(cache_root: Path, image_id: str, found: Mapping[str, 
 def predicted_images(
     settings: EnsembleSettings, cache_root: Path, image_ids: Collection[str] | None = None
 ) -> list[str]:
-    """The cached images in ascending order, each predicted by every source; image_ids: exactly these.
+    """The cached images in ascending order, each predicted by every source that no type leaves out.
+
+    image_ids: exactly these.
 
     Raises UserError listing what is missing, if there is no image, and if a source's folder holds another's predictions.
     """
@@ -102,15 +110,21 @@ def predicted_images(
         raise UserError(
             f"{cache_root}: holds no predicted image; run `sartorius predict` with this ensemble first"
         )
-    gaps = [
-        f"{name} of {image}" for image in chosen for name in settings.sources if image not in predicted[name]
-    ]
-    if gaps:
-        raise UserError(
-            f"{cache_root}: {len(gaps)} predictions are missing: {', '.join(gaps[:8])}{' …' if len(gaps) > 8 else ''}; "
-            "fusing fewer sources would change the scores, so run `sartorius predict` again, it goes on where it stopped"
-        )
+    telling = settings.typing_sources
+    _refuse_gaps(
+        cache_root, [(name, image) for image in chosen for name in telling if image not in predicted[name]]
+    )
     return chosen
+
+
+def _refuse_gaps(cache_root: Path, gaps: Sequence[tuple[str, str]]) -> None:
+    """Raise UserError if there is a source and an image that it has not predicted."""
+    if gaps:
+        shown = ", ".join(f"{name} of {image}" for name, image in gaps[:8])
+        raise UserError(
+            f"{cache_root}: {len(gaps)} predictions are missing: {shown}{' …' if len(gaps) > 8 else ''}; fusing fewer sources "
+            "would change the scores, so run `sartorius predict` again, it goes on where it stopped"
+        )
 
 
 def _predicted(settings: EnsembleSettings, cache_root: Path) -> dict[str, set[str]]:

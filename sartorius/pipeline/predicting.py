@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.images import read_image
 from sartorius.data.leakage import pixel_hash
-from sartorius.data.predictions import prediction_path, write_cells
+from sartorius.data.predictions import prediction_path, read_prediction, write_cells
 from sartorius.errors import UserError
+from sartorius.pipeline.by_type import fused_sources
 from sartorius.pipeline.predictor import Predictor
 from sartorius.pipeline.sources import Finish, Source, looks, open_sources
 
@@ -36,10 +37,13 @@ def no_report(what: str, done: int, total: int) -> None:
 
 
 class Predicted(NamedTuple):
-    """How many predictions (image x model x view) were made now and how many were there already."""
+    """How many predictions (image x model x view) were made now, how many were there already, and how many are not
+    wanted, as an image's type leaves the source out.
+    """
 
     made: int
     kept: int
+    left_out: int = 0
 
 
 def predict_images(
@@ -49,7 +53,8 @@ def predict_images(
     out_dir: Path,
     report: Report = no_report,
 ) -> Predicted:
-    """The cache `<out_dir>/<member>/<view>/<image id>.npz` holds a prediction of every image from every source.
+    """The cache `<out_dir>/<member>/<view>/<image id>.npz` holds a prediction of every image from every source that is
+    fused there.
 
     predictors: one for each member of the ensemble's `runs`, by its name.
     image_paths: image files by image id.
@@ -66,12 +71,21 @@ def predict_images(
             if opened.fault:
                 broken.append(opened.fault)
                 continue
-            for finish in looks(opened.missing, opened.image, opened.image_id):
+            telling = [source for source in opened.missing if source.name in settings.typing_sources]
+            for finish in looks(telling, opened.image, opened.image_id):
+                progress.add(writers.submit(_write, finish, out_dir, opened))
+            if len(telling) == len(opened.missing):
+                continue
+            progress.wait()
+            wanted = _wanted(opened, settings, out_dir)
+            progress.leave_out(len(opened.missing) - len(telling) - len(wanted))
+            for finish in looks(wanted, opened.image, opened.image_id):
                 progress.add(writers.submit(_write, finish, out_dir, opened))
         progress.wait()
     if broken:
         raise UserError(_all_broken(broken, len(image_paths)))
-    return Predicted(made=progress.made, kept=progress.total - progress.made)
+    kept = progress.total - progress.made - progress.left_out
+    return Predicted(progress.made, kept, progress.left_out)
 
 
 class _Opened(NamedTuple):
@@ -95,6 +109,13 @@ def _opened(sources: Sequence[Source], named: tuple[str, Path]) -> _Opened:
     except UserError as error:
         return _Opened(image_id, missing, np.zeros((0, 0), np.uint8), "", str(error))
     return _Opened(image_id, missing, image, picture, "")
+
+
+def _wanted(opened: _Opened, settings: EnsembleSettings, out_dir: Path) -> list[Source]:
+    """The missing sources that are fused in the image, whose type the others have told by now."""
+    told = {name: read_prediction(out_dir / name, opened.image_id).cells for name in settings.typing_sources}
+    fused = fused_sources(told, settings)
+    return [source for source in opened.missing if source.name in fused and source.name not in told]
 
 
 def _write(finish: Finish, out_dir: Path, opened: _Opened) -> int:
@@ -121,11 +142,11 @@ def _one_ahead(
 class _Progress:
     """Counts predictions and reports them in the order of the images, whichever thread is done first.
 
-    total: predictions there will be. made: those made so far.
+    total: predictions there will be. made: those made so far. left_out: those that are not wanted.
     """
 
     def __init__(self, total: int, report: Report) -> None:
-        self.total, self.made, self._done = total, 0, 0
+        self.total, self.made, self.left_out, self._done = total, 0, 0, 0
         self._report = report
         self._kept = 0
         self._waiting: deque[tuple[int, Future[int]]] = deque()
@@ -133,6 +154,11 @@ class _Progress:
     def keep(self, predictions: int) -> None:
         """Count predictions that were there already; they are told with the next ones that are made."""
         self._kept += predictions
+
+    def leave_out(self, predictions: int) -> None:
+        """Count predictions that are not wanted; they are told as those that were there already."""
+        self.left_out += predictions
+        self.keep(predictions)
 
     def add(self, writing: "Future[int]") -> None:
         """Count what is being written once it is; waits for the oldest if that makes more than `WAITING`.

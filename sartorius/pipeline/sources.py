@@ -26,7 +26,7 @@ from sartorius.data.predictions import (
     write_manifest,
 )
 from sartorius.errors import UserError
-from sartorius.pipeline.by_type import image_weights
+from sartorius.pipeline.by_type import fused_sources
 from sartorius.pipeline.predictor import (
     ManyPartsPredictor,
     ManyViewsPredictor,
@@ -165,7 +165,7 @@ def fused_predictions(
     for prediction in predictions([one for one in telling if one.name not in known], image, image_id, clock):
         found[prediction.source.name] = prediction.cells
         yield prediction
-    fused = image_weights(found, settings)
+    fused = fused_sources(found, settings)
     wanted = [source for source in sources if source.name in fused and source.name not in found]
     yield from predictions(wanted, image, image_id, clock)
 

@@ -75,10 +75,7 @@ def thresholds_of_fewer(
 
 
 def _objective(images: Sequence[ImageStages], smaller: EnsembleSettings) -> Objective:
-    """The score of an ensemble that lacks some of the sources."""
+    """The score of an ensemble that lacks some of the sources; images keep their types, which tell who looked at them."""
     return Objective(
-        [
-            ImageStages({name: image.sources[name] for name in smaller.sources}, image.truth, smaller)
-            for image in images
-        ]
+        [ImageStages(image.sources, image.truth, smaller, image.detected_type) for image in images]
     )

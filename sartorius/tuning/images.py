@@ -114,7 +114,7 @@ def refuse_searched_on(ensemble: Path, settings: EnsembleSettings, cached: Cache
 
 def _picture(settings: EnsembleSettings, cache: Path, image_id: str) -> str:
     """The `pixel_hash` of the image that predictions were made from; its id again where no file tells."""
-    told = (read_picture(prediction_path(cache / name, image_id)) for name in settings.sources)
+    told = (read_picture(prediction_path(cache / name, image_id)) for name in settings.typing_sources)
     return next(filter(None, told), image_id)
 
 
@@ -160,7 +160,10 @@ def _tuned_source(
     of_cache = {model[name].weights_sha256: model[name] for model in models}
     digest = hashlib.sha256()
     for image_id in image_ids:
-        digest.update(prediction_path(cache_of[image_id] / name, image_id).read_bytes())
+        path = prediction_path(cache_of[image_id] / name, image_id)
+        digest.update(
+            path.read_bytes() if path.exists() else b""
+        )  # none where the image's type leaves the source out
     return TunedSource(
         source=name,
         weights_sha256=tuple(of_cache),

@@ -24,7 +24,7 @@ from sartorius.line_runs import Ints
 from sartorius.metrics.competition import average_precision, image_type
 from sartorius.overlap import Pairs, pairs_within
 from sartorius.parts import without_holes, without_islands
-from sartorius.pipeline.by_type import detected_type, image_fusion
+from sartorius.pipeline.by_type import detected_type, typed_fusion
 from sartorius.polygon_fill import filled_as_labels
 from sartorius.postprocess import clean, repeated_by, type_of_scores
 from sartorius.tuning.prefixes import PrefixTable, TrueCells, prefix_table
@@ -88,13 +88,22 @@ class FusedImage:
 class ImageStages:
     """The stages of one image, each kept; what they give does not depend on what was asked before."""
 
-    def __init__(self, sources: Mapping[str, Cells], truth: Cells, settings: EnsembleSettings) -> None:
-        """sources: of every source of the ensemble. settings: the ensemble's; only its weights matter."""
+    def __init__(
+        self,
+        sources: Mapping[str, Cells],
+        truth: Cells,
+        settings: EnsembleSettings,
+        cell_type: str | None = None,
+    ) -> None:
+        """sources: of every source that is fused in the image. settings: the ensemble's; only its weights matter.
+
+        cell_type: of the image; None asks its detections.
+        """
         self.truth = truth
         self.sources = sources
         self.true_type = image_type(truth)
-        self.detected_type = detected_type(sources, settings)
-        self._fused_of, _, self._weights = image_fusion(sources, settings)
+        self.detected_type = cell_type or detected_type(sources, settings)
+        self._fused_of, _, self._weights = typed_fusion(sources, settings, self.detected_type)
         runs = column_runs(truth.masks)
         self._true_cells = TrueCells(runs, areas_px(runs))
         self._fusions: OrderedDict[FusionKey, FusedImage] = OrderedDict()

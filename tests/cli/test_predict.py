@@ -52,6 +52,7 @@ def test_running_it_again_predicts_nothing_and_says_so_as_json(monkeypatch, caps
         "sources": ["r50/none", "r50/horizontal", "x101/none", "x101/horizontal"],
         "made": 0,
         "kept": 12,
+        "left_out": 0,
     }
     assert scene.asked[-1] == (scene.ensemble, "cuda:1")
 

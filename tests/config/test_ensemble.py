@@ -92,13 +92,17 @@ def test_as_many_votes_as_there_are_sources_can_be_asked_for(tmp_path):
         ),
         ("views: [{weight: {astro: 2}}]", r"views\.none\.weight has no value for 'shsy5y'"),
         ("views: [{weight: 0}]", r"`views\.0\.weight`: expected more than 0\.0, got 0"),
-        ("views: [{weight: {default: 0}}]", "none has a weight of 0 for every type; leave it out"),
+        ("views: [{weight: {default: 0}}]", "view none has a weight of 0 for every type that it names"),
+        (
+            "views: [{}, {flip: vertical, weight: {astro: 0}}]",
+            "view vertical has a weight of 0 for every type that it names; add 'default' for the others, above 0, or leave it out",
+        ),
         ("views: [{weight: {astro: 0, default: 1}}]", "every source has a weight of 0 for a type"),
         (
             "views: [{}, {flip: vertical, weight: {astro: 0, default: 1}}]\nfusion: {method: masks, min_votes: 2}",
             r"fusion\.min_votes is 2, but a cell can have at most 1, one of each source \(a/none\)",
         ),
-        ("views: [{weight: 2}]\nstage_wise: {}", "stage_wise fuses .* got another weight for none"),
+        ("views: [{weight: 2}]\nstage_wise: {}", "stage_wise fuses .* got another weight for view none"),
     ],
 )
 def test_weights_by_type_that_cannot_be_had_are_refused(tmp_path, line, message):
@@ -108,7 +112,7 @@ def test_weights_by_type_that_cannot_be_had_are_refused(tmp_path, line, message)
 
 def test_a_type_that_a_weight_has_no_value_for_is_told_with_its_member():
     member = {"name": "yolo", "predictions": "found.json", "weight": {"cort": 1.0}}
-    with pytest.raises(UserError, match=r"weight of yolo: no value for cell type 'unknown'"):
+    with pytest.raises(UserError, match=r"weight of member yolo: no value for cell type 'unknown'"):
         EnsembleSettings(members=[member]).weights_for("unknown")
 
 

@@ -96,7 +96,7 @@ def test_predictions_vote_beside_a_model_that_sees_several_views(scene):
         "r50": JitteredTruth(TRUTH, "r50"),
     }
     made = predict_images(predictors, settings, scene.images, scene.folder / "cache")
-    assert made == (9, 0)
+    assert made == (9, 0, 0)
 
 
 def test_a_coco_file_explains_the_numbers_of_results(scene):

@@ -134,7 +134,7 @@ def test_a_fault_in_finishing_ends_the_run_and_keeps_what_the_others_found(setti
     kept = sorted(path.name for path in (tmp_path / "cache" / "r50").rglob("*.npz"))
     assert kept[:2] == ["astro_image.npz"] * 2
     assert "cort_image.npz" not in kept
-    made, there = predict_images(two(), settings, paths, tmp_path / "cache")
+    made, there, _ = predict_images(two(), settings, paths, tmp_path / "cache")
     assert made + there == 12
     one_after_the_other(settings, paths, tmp_path / "in_turn")
     assert files_of(tmp_path / "cache") == files_of(tmp_path / "in_turn")

@@ -18,7 +18,8 @@ from sartorius.cells import Cells
 from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.data.predictions import read_manifest, read_prediction_folder
 from sartorius.errors import UserError
-from sartorius.pipeline import SubmitOptions, predict_images, submit
+from sartorius.pipeline import SubmitOptions, predict_images, read_sources, submit
+from sartorius.pipeline.fusing import predicted_images
 
 
 class Scene(NamedTuple):
@@ -37,7 +38,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def test_every_image_is_predicted_by_every_model_through_every_view(scene):
     predicted = predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
-    assert predicted == (12, 0)
+    assert predicted == (12, 0, 0)
     assert {path.parent for path in scene.cache.glob("*/*/manifest.json")} == {
         scene.cache / n for n in SOURCES
     }
@@ -63,7 +64,7 @@ def test_a_second_run_predicts_only_what_is_missing(scene):
     predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
     (scene.cache / "r50" / "horizontal" / "cort_image.npz").unlink()
     again = two_predictors(scene.truth)
-    assert predict_images(again, scene.settings, scene.paths, scene.cache) == (1, 11)
+    assert predict_images(again, scene.settings, scene.paths, scene.cache) == (1, 11, 0)
     assert again["r50"].seen == [("cort_image", "horizontal")]
     assert again["x101"].seen == []
 
@@ -79,13 +80,13 @@ def test_an_interrupted_run_keeps_what_it_had_and_goes_on(scene):
     with pytest.raises(KeyboardInterrupt):
         predict_images(predictors, scene.settings, scene.paths, scene.cache)
     resumed = predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache)
-    assert resumed == (5, 7)
+    assert resumed == (5, 7, 0)
 
 
 def test_new_images_join_an_existing_cache(scene):
     first = {"cort_image": scene.paths["cort_image"]}
     predict_images(two_predictors(scene.truth), scene.settings, first, scene.cache)
-    assert predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache) == (8, 4)
+    assert predict_images(two_predictors(scene.truth), scene.settings, scene.paths, scene.cache) == (8, 4, 0)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_broken_images_are_all_named_once_the_others_are_done(scene):
 
 def test_models_that_find_nothing_leave_empty_predictions(scene):
     blind = {"r50": Blind(scene.truth, "r50"), "x101": Blind(scene.truth, "x101")}
-    assert predict_images(blind, scene.settings, scene.paths, scene.cache) == (12, 0)
+    assert predict_images(blind, scene.settings, scene.paths, scene.cache) == (12, 0, 0)
     assert [len(cells) for cells in read_prediction_folder(scene.cache / "r50" / "none").values()] == [
         0,
         0,
@@ -179,3 +180,25 @@ def test_another_image_of_the_same_name_does_not_get_the_cells_of_the_first(scen
         again, scene.settings, scene.paths, scene.cache / "s.csv", SubmitOptions(cache_dir=scene.cache)
     )
     assert list(submitted.broken) == ["cort_image"]
+
+
+def test_an_image_is_not_looked_at_by_sources_that_its_type_leaves_out(scene):
+    r50, x101 = scene.settings.members
+    expert = r50.model_copy(update={"weight": {"astro": 1.0, "default": 0.0}})
+    by_type = scene.settings.model_copy(update={"members": (expert, x101)})
+    finders, told = two_predictors(scene.truth), []
+    made = predict_images(
+        finders, by_type, scene.paths, scene.cache, lambda _, done, total: told.append((done, total))
+    )
+    assert made == (8, 0, 4)
+    assert {image_id for image_id, _ in finders["r50"].seen} == {"astro_image"}
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert predict_images(two_predictors(scene.truth), by_type, scene.paths, scene.cache) == (0, 8, 4)
+    assert set(read_sources(by_type, scene.cache, "cort_image")) == {"x101/none", "x101/horizontal"}
+    assert len(read_sources(by_type, scene.cache, "astro_image")) == 4
+    with pytest.raises(UserError, match=r"4 predictions are missing: r50/none of cort_image"):
+        predicted_images(scene.settings, scene.cache)
+    (scene.cache / "r50" / "none" / "astro_image.npz").unlink()
+    with pytest.raises(UserError, match=r"1 predictions are missing: r50/none of astro_image; .* predict"):
+        read_sources(by_type, scene.cache, "astro_image")
+    assert predict_images(two_predictors(scene.truth), by_type, scene.paths, scene.cache) == (1, 7, 4)

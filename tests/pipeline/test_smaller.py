@@ -24,6 +24,28 @@ def test_predictions_of_another_program_are_one_source_each(settings):
     assert (len(smaller.sources), smaller.fusion.min_votes) == (3, 2)
 
 
+def test_each_type_asks_for_its_share_of_the_votes_that_its_images_can_give(settings):
+    for_others = {"astro": 0.0, "default": 1.0}
+    views = (
+        ViewSettings(flip="none"),
+        ViewSettings(flip="vertical"),
+        ViewSettings(flip="horizontal", weight=for_others),
+        ViewSettings(flip="rotate180", weight=for_others),
+    )
+    members, fusion = settings.members[:1], WbfSettings(min_votes=2)
+    whole = settings.model_copy(update={"members": members, "views": views, "fusion": fusion})
+    one_of_astro = smaller_ensemble(whole, ["vertical"])
+    assert votes_of_types(one_of_astro) == {"astro": 1, "cort": 2}
+    none_of_astro = smaller_ensemble(whole, ["horizontal", "rotate180"])
+    assert votes_of_types(none_of_astro) == {"astro": 2, "cort": 1}
+    own = whole.model_copy(update={"fusion_per_type": {"astro": fusion}})
+    assert smaller_ensemble(own, ["vertical"]) == one_of_astro
+
+
+def votes_of_types(settings):
+    return {name: settings.fusion_of_type(name).min_votes for name in ("astro", "cort")}
+
+
 def test_votes_do_not_depend_on_how_many_times_something_was_dropped(settings):
     views = tuple(
         ViewSettings(flip=flip, scale=scale) for flip in ("none", "horizontal") for scale in (1, 1.5)
