@@ -44,7 +44,7 @@ class Fused(NamedTuple):
 def fused_and_cleaned(sources: Mapping[str, Cells], settings: EnsembleSettings) -> Cells:
     """The cells of one image that all sources agree on, cleaned: disjoint, thresholded, large enough.
 
-    sources: the cells of every source of the ensemble by name `member/view`, empty ones included.
+    sources: as for `image_fusion`, those that found nothing included.
     """
     return clean(fuse(*image_fusion(sources, settings)), settings.postprocess)
 

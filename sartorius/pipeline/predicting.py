@@ -77,11 +77,15 @@ def predict_images(
             if len(telling) == len(opened.missing):
                 continue
             progress.wait()
-            wanted = _wanted(opened, settings, out_dir)
+            try:
+                wanted = _wanted(opened, settings, out_dir)
+            except UserError as error:  # what is kept of a source that tells the type is damaged
+                broken.append(str(error))
+                continue
             progress.leave_out(len(opened.missing) - len(telling) - len(wanted))
             for finish in looks(wanted, opened.image, opened.image_id):
                 progress.add(writers.submit(_write, finish, out_dir, opened))
-        progress.wait()
+        progress.end()
     if broken:
         raise UserError(_all_broken(broken, len(image_paths)))
     kept = progress.total - progress.made - progress.left_out
@@ -174,6 +178,12 @@ class _Progress:
         """Wait for all that is being written, and count it."""
         while self._waiting:
             self._tell_next()
+
+    def end(self) -> None:
+        """Wait for all, and tell of what was there already, or is not wanted, after the last one made."""
+        self.wait()
+        if self._kept and self.made:
+            self._report("predict", self._done + self._kept, self.total)
 
     def _tell_next(self) -> None:
         kept, writing = self._waiting.popleft()

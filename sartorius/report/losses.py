@@ -80,7 +80,7 @@ class Fates(NamedTuple):
 def pipeline_steps(sources: Mapping[str, Cells], settings: EnsembleSettings) -> list[Step]:
     """The cells of one image after each step from detections to the result, which is the last step's.
 
-    sources: the cells of every source of the ensemble by name `member/view`.
+    sources: as for `image_fusion`.
     """
     fused_of, fusion, weights = image_fusion(sources, settings)
     image = prepared(fused_of, weights)

@@ -22,7 +22,7 @@ def measured_gains(
 ) -> Gains | None:
     """How much the mean score falls without each view and each model, one at a time, nothing else being searched again.
 
-    images: I images with the predictions of every source. image_scores: (I,) with all of them.
+    images: I images with the predictions of every source that is fused there. image_scores: (I,) with all of them.
     A part of which there is only one has no gain. None if there is no other part, or if members are fused inside the
     networks, whose predictions do not tell one part from another.
     """
@@ -33,7 +33,8 @@ def measured_gains(
     def gains(smaller: EnsembleSettings) -> NDArray[np.float64]:
         return image_scores - _objective(images, smaller).image_scores(smaller)
 
-    views = [view.name for view in settings.views if tells_types(settings, [view.name])]
+    several = len(settings.views) > 1
+    views = [view.name for view in settings.views if several and tells_types(settings, [view.name])]
     members = [member.name for member in settings.members if tells_types(settings, (), [member.name])]
     if not views and not members:
         return None
@@ -61,7 +62,7 @@ def thresholds_of_fewer(
 ) -> tuple[FewerSources, ...]:
     """The score thresholds that are best for what is left each time that a run short of time drops another part.
 
-    images: with the predictions of every source. settings: with the gains that say what is dropped first.
+    images: as for `measured_gains`. settings: with the gains that say what is dropped first.
     """
     found = []
     for smaller in narrowings(settings):

@@ -76,7 +76,7 @@ def _with_best_of_type(
 ) -> EnsembleSettings:
     start = of_type(settings, cell_type)
     best_value, best = _rated(objective, settings, cell_type, start, rows, budget)
-    drawn = distributions(start, budget.names, len(settings.sources))
+    drawn = distributions(start, budget.names, len(settings.sources_for(cell_type)))
     if not drawn:
         return with_type(settings, cell_type, best)
     study = optuna.create_study(

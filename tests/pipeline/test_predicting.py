@@ -193,6 +193,7 @@ def test_an_image_is_not_looked_at_by_sources_that_its_type_leaves_out(scene):
     assert made == (8, 0, 4)
     assert {image_id for image_id, _ in finders["r50"].seen} == {"astro_image"}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (12, 12)
     assert predict_images(two_predictors(scene.truth), by_type, scene.paths, scene.cache) == (0, 8, 4)
     assert set(read_sources(by_type, scene.cache, "cort_image")) == {"x101/none", "x101/horizontal"}
     assert len(read_sources(by_type, scene.cache, "astro_image")) == 4
@@ -202,3 +203,18 @@ def test_an_image_is_not_looked_at_by_sources_that_its_type_leaves_out(scene):
     with pytest.raises(UserError, match=r"1 predictions are missing: r50/none of astro_image; .* predict"):
         read_sources(by_type, scene.cache, "astro_image")
     assert predict_images(two_predictors(scene.truth), by_type, scene.paths, scene.cache) == (1, 7, 4)
+
+
+def test_a_damaged_prediction_that_tells_a_type_costs_its_own_image_only(scene):
+    r50, x101 = scene.settings.members
+    by_type = scene.settings.model_copy(
+        update={"members": (r50.model_copy(update={"weight": {"astro": 1.0, "default": 0.0}}), x101)}
+    )
+    only = by_type.model_copy(update={"members": (x101,)})
+    predict_images(
+        two_predictors(scene.truth), only, {"astro_image": scene.paths["astro_image"]}, scene.cache
+    )
+    (scene.cache / "x101" / "none" / "astro_image.npz").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"1 of 3 images cannot be used(.|\n)*x101/none/astro_image\.npz"):
+        predict_images(two_predictors(scene.truth), by_type, scene.paths, scene.cache)
+    assert set(read_sources(by_type, scene.cache, "cort_image")) == {"x101/none", "x101/horizontal"}

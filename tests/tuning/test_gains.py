@@ -6,6 +6,7 @@ from tuning_scene import mean_with
 
 from sartorius.config import load_ensemble_settings
 from sartorius.config.ensemble import StageWiseSettings
+from sartorius.config.members import MemberSettings
 from sartorius.config.per_type import value_for
 from sartorius.pipeline import read_sources
 from sartorius.pipeline.budget import narrowed_like, narrowings
@@ -69,6 +70,20 @@ def test_a_part_that_types_cannot_be_told_without_has_no_gain(scene):
     ]
     gains = measured_gains(images, settings, Objective(images).image_scores(settings), "6 images")
     assert set(gains.members) == {expert.name}
+
+
+def test_the_only_view_has_no_gain_beside_predictions_of_another_program(scene):
+    model, other = scene.settings.members
+    foreign = MemberSettings(name=other.name, predictions="found.json")
+    settings = scene.settings.model_copy(update={"members": (model, foreign)})
+    assert len(settings.views) == 1
+    images = [
+        ImageStages(read_sources(settings, scene.cache, name), truth, settings)
+        for name, truth in scene.truth.items()
+    ]
+    gains = measured_gains(images, settings, Objective(images).image_scores(settings), "6 images")
+    assert gains.views == {}
+    assert set(gains.members) == {model.name, foreign.name}
 
 
 def test_score_thresholds_of_what_is_left_are_searched_too(tuned, scene):

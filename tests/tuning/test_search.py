@@ -6,6 +6,7 @@ import pytest
 from sartorius.config.fusion import GaussianDecay, LinearDecay, MasksSettings, NmsSettings, SoftNmsSettings
 from sartorius.errors import UserError
 from sartorius.pipeline import read_sources
+from sartorius.tuning import search
 from sartorius.tuning.cross import cross_tuned
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import SCORE_THRESHOLDS, Budget, best_settings, smoothed
@@ -125,6 +126,21 @@ def test_one_part_leaves_nothing_to_search_on(scene, objective):
 )
 def test_a_trial_draws_what_its_strategy_has(fusion, expected):
     assert sorted(distributions(start_of(fusion), SEARCHED, 4)) == expected
+
+
+def test_votes_are_searched_up_to_the_sources_of_the_type(monkeypatch, scene, objective):
+    expert, other = scene.settings.members
+    expert = expert.model_copy(update={"weight": {"astro": 1.0, "default": 0.0}})
+    settings = scene.settings.model_copy(update={"members": (expert, other)})
+    most = []
+
+    def told(start, names, sources):
+        most.append(sources)
+        return {}
+
+    monkeypatch.setattr(search, "distributions", told)
+    best_settings(objective, settings, objective.rows, Budget(("min_votes",), 1, 0))
+    assert sorted(most) == [1, 1, 2]
 
 
 def test_one_source_has_no_votes_to_search():
