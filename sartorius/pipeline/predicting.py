@@ -43,7 +43,7 @@ class Predicted(NamedTuple):
 
     made: int
     kept: int
-    left_out: int = 0
+    left_out: int
 
 
 def predict_images(
@@ -60,7 +60,8 @@ def predict_images(
     image_paths: image files by image id.
     What is in the cache already is kept, so that an interrupted run goes on where it stopped.
     Raises UserError, before anything is predicted, if a folder of the cache belongs to another model; and at the end,
-    all other images done, naming every image that could not be read or whose name another image in the cache has.
+    all other images done, naming every image that could not be read, whose name another image in the cache has, or of
+    which a damaged prediction is needed to tell its type.
     """
     sources = open_sources(predictors, settings, out_dir)
     broken: list[str] = []
