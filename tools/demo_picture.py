@@ -3,6 +3,7 @@
 Cut out of what `sartorius demo` leaves in its folder: the most crowded part of each image, found cells above true ones.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -61,4 +62,10 @@ def gap(above: Picture) -> Picture:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("demo", type=Path, help="folder that `sartorius demo` left")
+    parser.add_argument("out", type=Path, help="the picture to write, .png")
+    arguments = parser.parse_args()
+    main(arguments.demo, arguments.out)

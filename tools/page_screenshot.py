@@ -3,6 +3,7 @@
 Images are synthetic, the model is the small one that ships. Needs Chromium (`apt install chromium`) and playwright.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -68,4 +69,8 @@ def _served() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="the picture to write, .png")
+    main(parser.parse_args().out)
