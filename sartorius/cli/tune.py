@@ -11,6 +11,8 @@ import typer
 from sartorius.cli.arguments import EnsembleFile, Json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sartorius.config.gains import Gains
     from sartorius.config.tuned import TunedRecord, TunedScore
 
@@ -92,19 +94,17 @@ def tune(
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
     _print(tuned.record)
-    if tuned.settings.gains is not None:
-        _print_worth(tuned.settings.gains, list(tuned.record.untuned.per_type))
+    gains = tuned.settings.gains
+    if gains is not None and gains is not tuned.start.gains:  # not those that the file had before
+        _print_worth(gains, list(tuned.record.untuned.per_type))
     typer.echo(f"{out}: the tuned ensemble\n{picture}: its threshold curves")
 
 
 def _print(record: "TunedRecord") -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title="Competition mAP", title_justify="left")
     types = list(record.untuned.per_type)
-    for place, name in enumerate(("settings", "all", "95 % interval", *types)):
-        table.add_column(name, justify="right" if place else "left")
+    table = _table("Competition mAP", "settings", "all", "95 % interval", *types)
     for name, score in (
         ("untuned", record.untuned),
         ("tuned, out of fold", record.out_of_fold),
@@ -127,11 +127,8 @@ def _print(record: "TunedRecord") -> None:
 
 def _print_worth(gains: "Gains", types: list[str]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title="Worth: what the score falls by without it", title_justify="left")
-    for place, name in enumerate(("part", "all", *types)):
-        table.add_column(name, justify="right" if place else "left")
+    table = _table("Worth: what the score falls by without it", "part", "all", *types)
     every = {f"view {name}": gain for name, gain in gains.views.items()}
     every |= {f"model {name}": gain for name, gain in gains.members.items()}
     for part, gain in every.items():
@@ -143,6 +140,15 @@ def _print_worth(gains: "Gains", types: list[str]) -> None:
     if fewer:
         told += f"; with fewer sources, score thresholds searched for each number of them: {fewer}"
     console.print(told, soft_wrap=True, highlight=False)
+
+
+def _table(title: str, *columns: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place else "left")
+    return table
 
 
 def _signed(difference: float) -> str:

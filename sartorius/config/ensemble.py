@@ -163,11 +163,8 @@ class EnsembleSettings(FrozenSettings):
     @property
     def typing_sources(self) -> tuple[str, ...]:
         """The sources that are fused in images of every type: their detections tell an image's type."""
-        return tuple(
-            name
-            for name, run in zip(self.sources, self.runs, strict=True)
-            if not any(0 in one.weight.values() for one in run if isinstance(one.weight, dict))
-        )
+        of_types = [self.sources_for(cell_type) for cell_type in self.weighted_types]
+        return tuple(name for name in self.sources if all(name in own for own in of_types))
 
     def weights_for(self, cell_type: str) -> dict[str, float]:
         """The weight of every source that is fused in images of this type.

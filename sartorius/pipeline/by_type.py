@@ -12,7 +12,10 @@ from sartorius.postprocess import type_of_scores
 
 
 class ImageFusion(NamedTuple):
-    """What is fused of one image and how: the arguments of `fuse`."""
+    """What is fused of one image and how: the arguments of `fuse`.
+
+    sources: the cells of every source that takes part, by name. weights: of the same, above 0.
+    """
 
     sources: Mapping[str, Cells]
     settings: FusionSettings
@@ -24,6 +27,7 @@ def image_fusion(sources: Mapping[str, Cells], settings: EnsembleSettings) -> Im
 
     sources: the cells of every source of the ensemble by name `member/view`; those that the image's type leaves out may
         be missing.
+    Raises UserError if a weight has no value for the type of a detection.
     """
     return typed_fusion(sources, settings, detected_type(sources, settings))
 

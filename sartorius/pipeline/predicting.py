@@ -14,14 +14,14 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sartorius.cells import Cells
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.images import read_image
 from sartorius.data.leakage import pixel_hash
 from sartorius.data.predictions import prediction_path, read_prediction, write_cells
 from sartorius.errors import UserError
-from sartorius.pipeline.by_type import fused_sources
 from sartorius.pipeline.predictor import Predictor
-from sartorius.pipeline.sources import Finish, Source, looks, open_sources
+from sartorius.pipeline.sources import Finish, Source, looks, open_sources, wanted_sources
 
 #: Threads that make and write cells, and looks of a model at an image that may wait for them.
 WRITERS, WAITING = 2, 3
@@ -69,23 +69,9 @@ def predict_images(
         progress = _Progress(len(image_paths) * len(sources), report)
         for opened in _one_ahead(reader, partial(_opened, sources), image_paths.items()):
             progress.keep(len(sources) - len(opened.missing))
-            if opened.fault:
-                broken.append(opened.fault)
-                continue
-            telling = [source for source in opened.missing if source.name in settings.typing_sources]
-            for finish in looks(telling, opened.image, opened.image_id):
-                progress.add(writers.submit(_write, finish, out_dir, opened))
-            if len(telling) == len(opened.missing):
-                continue
-            progress.wait()
-            try:
-                wanted = _wanted(opened, settings, out_dir)
-            except UserError as error:  # what is kept of a source that tells the type is damaged
-                broken.append(str(error))
-                continue
-            progress.leave_out(len(opened.missing) - len(telling) - len(wanted))
-            for finish in looks(wanted, opened.image, opened.image_id):
-                progress.add(writers.submit(_write, finish, out_dir, opened))
+            fault = opened.fault or _looked_at(opened, settings, out_dir, writers, progress)
+            if fault:
+                broken.append(fault)
         progress.end()
     if broken:
         raise UserError(_all_broken(broken, len(image_paths)))
@@ -116,11 +102,39 @@ def _opened(sources: Sequence[Source], named: tuple[str, Path]) -> _Opened:
     return _Opened(image_id, missing, image, picture, "")
 
 
-def _wanted(opened: _Opened, settings: EnsembleSettings, out_dir: Path) -> list[Source]:
-    """The missing sources that are fused in the image, whose type the others have told by now."""
-    told = {name: read_prediction(out_dir / name, opened.image_id).cells for name in settings.typing_sources}
-    fused = fused_sources(told, settings)
-    return [source for source in opened.missing if source.name in fused and source.name not in told]
+def _looked_at(
+    opened: _Opened,
+    settings: EnsembleSettings,
+    out_dir: Path,
+    writers: ThreadPoolExecutor,
+    progress: "_Progress",
+) -> str:
+    """Look at an image through the missing sources: those that tell its type, then those that it does not leave out.
+
+    Returns why its type cannot be told, if so.
+    """
+
+    def look(some: Sequence[Source]) -> None:
+        for finish in looks(some, opened.image, opened.image_id):
+            progress.add(writers.submit(_write, finish, out_dir, opened))
+
+    telling = [source for source in opened.missing if source.name in settings.typing_sources]
+    look(telling)
+    if len(telling) < len(opened.missing):
+        progress.wait()
+        try:
+            told = _told(settings, out_dir, opened.image_id)
+        except UserError as error:
+            return str(error)
+        wanted = wanted_sources(opened.missing, settings, told)
+        progress.leave_out(len(opened.missing) - len(telling) - len(wanted))
+        look(wanted)
+    return ""
+
+
+def _told(settings: EnsembleSettings, out_dir: Path, image_id: str) -> dict[str, Cells]:
+    """The cached cells of all sources that tell the image's type; raises UserError if a file is damaged."""
+    return {name: read_prediction(out_dir / name, image_id).cells for name in settings.typing_sources}
 
 
 def _write(finish: Finish, out_dir: Path, opened: _Opened) -> int:

@@ -165,9 +165,18 @@ def fused_predictions(
     for prediction in predictions([one for one in telling if one.name not in known], image, image_id, clock):
         found[prediction.source.name] = prediction.cells
         yield prediction
-    fused = fused_sources(found, settings)
-    wanted = [source for source in sources if source.name in fused and source.name not in found]
-    yield from predictions(wanted, image, image_id, clock)
+    yield from predictions(wanted_sources(sources, settings, found), image, image_id, clock)
+
+
+def wanted_sources(
+    sources: Sequence[Source], settings: EnsembleSettings, told: Mapping[str, Cells]
+) -> list[Source]:
+    """Those of the sources that are fused in an image and have not looked at it.
+
+    told: the cells of those that have, among them all that tell its type, by name.
+    """
+    fused = fused_sources(told, settings)
+    return [source for source in sources if source.name in fused and source.name not in told]
 
 
 def looks(

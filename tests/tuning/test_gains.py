@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from command_line import run
 from tuning_scene import mean_with
 
 from sartorius.config import load_ensemble_settings
@@ -84,6 +85,18 @@ def test_the_only_view_has_no_gain_beside_predictions_of_another_program(scene):
     gains = measured_gains(images, settings, Objective(images).image_scores(settings), "6 images")
     assert gains.views == {}
     assert set(gains.members) == {model.name, foreign.name}
+
+
+def test_what_parts_were_worth_before_is_not_told_where_nothing_was_measured(
+    monkeypatch, capsys, scene, tmp_path
+):
+    lines = scene.ensemble.read_text().splitlines()
+    single = [*(line for line in lines if "model01" not in line), "gains: {members: {gone: 0.1}}"]
+    (tmp_path / "single.yaml").write_text("\n".join(single))
+    inputs = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds)
+    outputs = ("--out", tmp_path / "tuned.yaml", "--search", "score_threshold")
+    assert run(monkeypatch, "tune", tmp_path / "single.yaml", *inputs, *outputs) == 0
+    assert "Worth" not in capsys.readouterr().out
 
 
 def test_score_thresholds_of_what_is_left_are_searched_too(tuned, scene):
