@@ -40,3 +40,11 @@ def filled_as_label(pixels: Pixels) -> Pixels:
     for outline in outlines:
         cv2.fillConvexPoly(filled, outline, 1)
     return filled.astype(np.bool_)
+
+
+def outline_filled(pixels: Pixels) -> Pixels:
+    """A mask of the same shape without holes: all that the outer outline of each part encloses."""
+    outlines, _ = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros(pixels.shape, dtype=np.uint8)
+    cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
+    return filled.astype(np.bool_)

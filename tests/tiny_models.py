@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sartorius.config import ModelSettings
+from sartorius.config.architecture import ONLY_OF_BOXES
 
 TINY = ModelSettings(
     backbone="r50_thin",
@@ -28,6 +29,11 @@ TINY = ModelSettings(
     min_score=0.0,
     input_scale=1.0,
     detectron={"MODEL.RESNETS.NORM": "GN"},
+)
+
+TINY_FLOWS = ModelSettings(
+    network="flows",
+    **{key: getattr(TINY, key) for key in TINY.model_fields_set - {*ONLY_OF_BOXES, "network"}},
 )
 
 

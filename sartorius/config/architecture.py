@@ -9,6 +9,12 @@ from sartorius.config.reading import FrozenSettings
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+#: Keys that `network: flows` has no use for; they hold for boxes and for masks drawn in them.
+ONLY_OF_BOXES = (
+    "pyramid_channels", "cascade", "box_head_channels", "box_loss", "class_weights", "mask_head_channels", "mask_loss",
+    "box_refinement_head", "mask_iou_head", "anchor_sizes_px", "anchor_ratios", "train_only", "rpn_batch", "roi_batch",
+    "cuda_graphs", "proposals_before_nms", "proposals_after_nms", "box_nms_iou", "box_voting_sigma", "cpu_convolutions",
+)  # fmt: skip
 #: Keys of the heads that look at finished detections; a network has them or not, and they are trained on what it finds.
 DETECTION_HEADS = ("box_refinement_head", "mask_iou_head")
 
@@ -16,6 +22,11 @@ DETECTION_HEADS = ("box_refinement_head", "mask_iou_head")
 class ArchitectureSettings(FrozenSettings):
     """The network and its losses."""
 
+    network: Literal["mask_rcnn", "flows"] = Field(
+        default="mask_rcnn",
+        description="mask_rcnn finds boxes and draws a mask in each; flows draws, in every pixel of a cell, the way to its centre, "
+        "and pixels that flow together are a cell (Cellpose), which errs elsewhere: the two make a good ensemble.",
+    )
     backbone: Literal["r50", "r50_thin", "r101", "r152", "x101_32x8d"] = Field(
         default="r50",
         description="Residual network under the feature pyramid; r50_thin has half of r50's channels.",

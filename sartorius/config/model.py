@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from sartorius.config.architecture import DETECTION_HEADS, ArchitectureSettings
+from sartorius.config.architecture import DETECTION_HEADS, ONLY_OF_BOXES, ArchitectureSettings
 from sartorius.config.inference import InferenceSettings
 from sartorius.config.per_type import DEFAULT
 from sartorius.config.pictures import PictureSettings
@@ -28,7 +28,9 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if len(self.anchor_sizes_px) != self.backbone_stages:
+        if self.network == "flows":
+            _require_defaults(self, ONLY_OF_BOXES)
+        elif len(self.anchor_sizes_px) != self.backbone_stages:
             raise ValueError(
                 f"anchor_sizes_px needs one size for each of the {self.backbone_stages} pyramid levels, "
                 f"got {len(self.anchor_sizes_px)}"
@@ -53,6 +55,12 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
             if lacking and DEFAULT not in self.min_score:
                 raise ValueError(f"min_score has no value for {lacking[0]!r}; add it or {DEFAULT!r}")
         return self
+
+
+def _require_defaults(settings: ModelSettings, keys: Iterable[str]) -> None:
+    for key in keys:
+        if getattr(settings, key) != ModelSettings.model_fields[key].get_default(call_default_factory=True):
+            raise ValueError(f"{key} has no effect with `network: flows`; leave it out")
 
 
 def _require_types(key: str, named: Iterable[str], known: Sequence[str]) -> None:

@@ -28,7 +28,14 @@ class SolverSettings(FrozenSettings):
         description="On one GPU: record the backbone's kernels once and replay them, where launching each takes longer "
         "than computing it; needs `crop_px`, so that pictures have one size, and holds the backbone's memory all along.",
     )
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="sgd", description="What takes the steps: SGD with momentum .9, or AdamW."
+    )
     base_lr: Positive = Field(default=5.0e-4, description="Learning rate after warm-up.")
+    backbone_lr_factor: Positive = Field(
+        default=1.0,
+        description="Factor on the rate of the residual network, for one that knows more than what stands on it.",
+    )
     warmup_iterations: Annotated[int, Field(ge=0)] = Field(
         default=500, description="Steps of linear warm-up."
     )

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.polygon_fill import filled_as_label
+from sartorius.polygon_fill import filled_as_label, outline_filled
 
 Pixels = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -48,7 +48,7 @@ def without_hollows(pixels: Pixels) -> Pixels:
 
     pixels: the crop of one mask. A hole that the rule would have filled is ground that the cell surrounds; it stays.
     """
-    outline = _without_holes(pixels)
+    outline = outline_filled(pixels)
     holes = outline & ~pixels
     if not holes.any():
         return pixels
@@ -68,7 +68,7 @@ def without_webs(pixels: Pixels, ground: Ground, at_image_bottom: bool) -> Pixel
     pixels: the crop of one mask, ground: the same crop of its image. at_image_bottom: whether the crop's last row is
     the image's, where an edge is no sign of anything.
     """
-    outline = np.pad(_without_holes(pixels), 1)
+    outline = np.pad(outline_filled(pixels), 1)
     deviation = np.pad(ground.deviation, 1, mode="edge")
     edge = _straight_lower_edges(outline)
     if at_image_bottom:
@@ -86,13 +86,6 @@ def without_webs(pixels: Pixels, ground: Ground, at_image_bottom: bool) -> Pixel
         and _iou(filled_as_label(cut)[1:-1, 1:-1], pixels) >= LEAST_AGREEMENT
     )
     return pixels & ~web[1:-1, 1:-1] if explains else pixels
-
-
-def _without_holes(pixels: Pixels) -> Pixels:
-    outlines, _ = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(pixels.shape, dtype=np.uint8)
-    cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
-    return filled.astype(np.bool_)
 
 
 def _straight_lower_edges(outline: Pixels) -> Pixels:

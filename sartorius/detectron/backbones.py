@@ -20,9 +20,7 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     detectron2's `build_resnet_fpn_backbone` is the same for networks that end at res5 with stride 32, which it takes
     for granted. Levels are named after their stride: p2 has 4, and with a stem of stride 1 there is p1 with 2.
     """
-    bottom_up = build_resnet_backbone(cfg, input_shape)
-    if cfg.MODEL.RESNETS.STEM_STRIDE == 1:
-        _remove_first_stride(bottom_up)
+    bottom_up = build_cell_resnet(cfg, input_shape)
     _end_frozen_stages_in_planes(bottom_up, cfg.MODEL.BACKBONE.FREEZE_AT)
     coarsest = LastLevelMaxPool()
     last_stride = bottom_up.output_shape()[cfg.MODEL.FPN.IN_FEATURES[-1]].stride
@@ -35,6 +33,14 @@ def build_cell_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         top_block=coarsest,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+
+
+def build_cell_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
+    """A ResNet with the stride of its stem, and the stages, that the configuration asks for."""
+    network = build_resnet_backbone(cfg, input_shape)
+    if cfg.MODEL.RESNETS.STEM_STRIDE == 1:
+        _remove_first_stride(network)
+    return network
 
 
 def _end_frozen_stages_in_planes(bottom_up: ResNet, freeze_at: int) -> None:

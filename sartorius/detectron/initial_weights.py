@@ -30,6 +30,17 @@ _TORCHVISION = {"r152": "resnet152"}
 _BACKBONE = "backbone.bottom_up."
 _PARTS = {
     "backbone.fpn_": "pyramid",
+    **dict.fromkeys(
+        (
+            "backbone.laterals.",
+            "backbone.deepest.",
+            "backbone.narrowed.",
+            "backbone.joined.",
+            "flow_head.",
+            "type_head.",
+        ),
+        "flows",
+    ),
     "proposal_generator.": "proposal head",
     "roi_heads.box_head.": "box head",
     "roi_heads.box_predictor.": "box head",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.cell_masks import CellMasks
+from sartorius.detectron.flow_cells import flow_targets
 from sartorius.detectron.warping import random_displacement, warped
 from sartorius.rle import Crop
 
@@ -37,7 +38,7 @@ class TrainingMapper:
     def __call__(self, image: TrainingImage, seed: int) -> dict[str, Any]:
         """The picture of a seed: `image` (1, H, W) uint8, and `instances` with boxes, classes and masks.
 
-        The network samples anchors and proposals by the same `seed`.
+        The network samples anchors and proposals by the same `seed`. A network of flows gets what `flow_targets` makes, too.
         """
         settings = self._settings
         rng = np.random.default_rng(seed)
@@ -59,11 +60,17 @@ class TrainingMapper:
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
         if settings.colour_jitter:
             pixels = _recoloured(pixels, settings.colour_jitter, rng)
+        classes = image.classes[numbers]
+        targets = {}
+        if settings.network == "flows":
+            stride = settings.first_stride
+            targets = flow_targets(crops, classes, window_hw, (-(-height // stride), -(-width // stride)))
         return {
             "image_id": image.image_id,
             "seed": seed,
             "image": torch.from_numpy(pixels[None]),
-            "instances": _instances(crops, image.classes[numbers], window_hw, (height, width)),
+            "instances": _instances(crops, classes, window_hw, (height, width)),
+            **targets,
         }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.modeling import build_model
-from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.solver import build_lr_scheduler
 from detectron2.utils.events import EventStorage
 
 from sartorius.config import ModelSettings
@@ -13,6 +13,7 @@ from sartorius.detectron.graphs import require_recordable
 from sartorius.detectron.initial_weights import RANDOM, require_weights_file
 from sartorius.detectron.int8 import byte_layers
 from sartorius.detectron.mapper import TrainingImage, TrainingMapper
+from sartorius.detectron.optimizers import build_optimizer
 from sartorius.detectron.precision import require_bfloat16
 from sartorius.detectron.predictor import why_unusable
 from sartorius.detectron.processes import Machines

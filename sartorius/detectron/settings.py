@@ -10,9 +10,11 @@ from sartorius.config import ModelSettings
 from sartorius.config.per_type import value_for
 from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_backbone
 from sartorius.detectron.clipping import add_clipping_keys
+from sartorius.detectron.flow_network import CellFlows, add_flow_keys
 from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box_keys
 from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
 from sartorius.detectron.network import CellRCNN
+from sartorius.detectron.optimizers import add_optimizer_keys
 from sartorius.detectron.proposals import CellRPN
 from sartorius.detectron.sampling import add_detection_head_keys
 from sartorius.detectron.weights import reason
@@ -53,6 +55,7 @@ NOT_READ: Mapping[str, str] = {
     "MODEL.BACKBONE.FREEZE_AT": "freeze_stages",
     "MODEL.BACKBONE.NAME": "",
     "MODEL.DEVICE": "--gpus, --device",
+    "MODEL.FLOWS.MASK_SIDE": "mask_grid_px",
     "MODEL.FPN.IN_FEATURES": "backbone_stages",
     "MODEL.FPN.OUT_CHANNELS": "pyramid_channels",
     "MODEL.KEYPOINT_ON": "",
@@ -95,12 +98,14 @@ NOT_READ: Mapping[str, str] = {
     "OUTPUT_DIR": "--runs",
     "SEED": "--seed",
     "SOLVER.AMP.": "precision",
+    "SOLVER.BACKBONE_LR_FACTOR": "backbone_lr_factor",
     "SOLVER.BASE_LR": "base_lr",
     "SOLVER.CHECKPOINT_PERIOD": "checkpoint_period",
     "SOLVER.IMS_PER_BATCH": "batch_size",
     "SOLVER.LARGEST_GRADIENT_NORM": "clip_gradient_norm",
     "SOLVER.LR_SCHEDULER_NAME": "schedule",
     "SOLVER.MAX_ITER": "iterations",
+    "SOLVER.OPTIMIZER": "optimizer",
     "SOLVER.REFERENCE_WORLD_SIZE": "batch_size",
     "SOLVER.STEPS": "step_fractions",
     "SOLVER.WARMUP_ITERS": "warmup_iterations",
@@ -111,6 +116,10 @@ NOT_READ: Mapping[str, str] = {
 }
 #: The same where there is one box head.
 NOT_READ_WITHOUT_CASCADE: Mapping[str, str] = {"MODEL.ROI_BOX_CASCADE_HEAD.": "cascade: true"}
+#: The same where there are no boxes.
+NOT_READ_BY_FLOWS: Mapping[str, str] = dict.fromkeys(
+    ("MODEL.ANCHOR_GENERATOR.", "MODEL.FPN.", "MODEL.PROPOSAL_GENERATOR.", "MODEL.ROI_", "MODEL.RPN."), ""
+)
 #: Factor on a box loss that is one minus an IoU; source: mmdetection's GIoU configurations.
 IOU_LOSS_WEIGHT = 10.0
 
@@ -128,11 +137,15 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     add_mask_keys(cfg)
     add_detection_head_keys(cfg)
     add_clipping_keys(cfg)
+    add_flow_keys(cfg)
+    add_optimizer_keys(cfg)
     _set_architecture(cfg, settings)
     _set_solver(cfg, settings)
     _set_inference(cfg, settings)
     cfg.MODEL.DEVICE = device
     not_read = {**NOT_READ, **({} if settings.cascade else NOT_READ_WITHOUT_CASCADE)}
+    if settings.network == "flows":
+        not_read |= NOT_READ_BY_FLOWS
     for key, value in settings.detectron.items():
         _set_key(cfg, key, value, not_read)
     cfg.freeze()
@@ -155,7 +168,8 @@ def refusals_told(settings: ModelSettings) -> Iterator[None]:
 
 
 def _set_architecture(cfg: CfgNode, settings: ModelSettings) -> None:
-    cfg.MODEL.META_ARCHITECTURE = CellRCNN.__name__
+    networks = {"mask_rcnn": CellRCNN, "flows": CellFlows}
+    cfg.MODEL.META_ARCHITECTURE = networks[settings.network].__name__
     cfg.MODEL.MASK_ON = True
     _set_backbone(cfg, settings)
     _set_proposals(cfg, settings)
@@ -218,6 +232,7 @@ def _set_heads(cfg: CfgNode, settings: ModelSettings) -> None:
     mask.CONV_DIM = settings.mask_head_channels
     mask.POOLER_RESOLUTION = settings.mask_grid_px // 2
     mask.LOSS = settings.mask_loss
+    cfg.MODEL.FLOWS.MASK_SIDE = settings.mask_grid_px
     heads.BOX_REFINEMENT_HEAD = settings.box_refinement_head
     heads.MASK_IOU_HEAD = settings.mask_iou_head
 
@@ -225,7 +240,9 @@ def _set_heads(cfg: CfgNode, settings: ModelSettings) -> None:
 def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
     solver = cfg.SOLVER
     solver.IMS_PER_BATCH = settings.batch_size
+    solver.OPTIMIZER = settings.optimizer
     solver.BASE_LR = settings.base_lr
+    solver.BACKBONE_LR_FACTOR = settings.backbone_lr_factor
     solver.MAX_ITER = settings.iterations
     solver.WARMUP_ITERS = min(settings.warmup_iterations, settings.iterations)
     solver.WEIGHT_DECAY = settings.weight_decay

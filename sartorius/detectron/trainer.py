@@ -22,7 +22,6 @@ from sartorius.detectron.allocation import keep_freed_memory
 from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of, last_checkpoints
 from sartorius.detectron.calibration import ranges_of, ranges_on
 from sartorius.detectron.checkpoints import LastCheckpoints
-from sartorius.detectron.clipping import clip_before_each_step
 from sartorius.detectron.curves import LossTable
 from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
 from sartorius.detectron.detection_memory import PICTURES
@@ -30,6 +29,7 @@ from sartorius.detectron.graphs import replayed
 from sartorius.detectron.initial_weights import RANDOM, load_initial
 from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.logs import logging_into
+from sartorius.detectron.optimizers import build_optimizer
 from sartorius.detectron.processes import Machines, bare_model, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.requirements import require_possible
@@ -217,11 +217,8 @@ class CellTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """detectron2's optimiser, with gradients clipped as `clip_gradient_norm` says."""
-        optimizer = super().build_optimizer(cfg, model)
-        if cfg.SOLVER.LARGEST_GRADIENT_NORM:
-            clip_before_each_step(optimizer, cfg.SOLVER.LARGEST_GRADIENT_NORM)
-        return optimizer
+        """The optimiser that the settings ask for."""
+        return build_optimizer(cfg, model)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """detectron2's timing, schedule and checkpoints; our averaged weights, validation, table and progress."""

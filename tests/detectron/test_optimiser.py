@@ -70,3 +70,41 @@ def test_gradients_are_clipped_in_one_way_only() -> None:
         UserError, match=r"SOLVER\.CLIP_GRADIENTS\.ENABLED has no effect beside clip_gradient_norm"
     ):
         detectron_config(ModelSettings(detectron=own, clip_gradient_norm=1.0), "cpu")
+
+
+class _Parts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.bottom_up = nn.Linear(2, 1)
+        self.head = nn.Linear(2, 1)
+
+
+def test_the_residual_network_learns_at_its_own_rate() -> None:
+    settings = ModelSettings(
+        base_lr=0.1, backbone_lr_factor=0.01, weight_decay=0, iterations=10, warmup_iterations=0
+    )
+    network, cfg = _Parts(), detectron_config(settings, "cpu")
+    optimizer = CellTrainer.build_optimizer(cfg, network)
+    scheduler = CellTrainer.build_lr_scheduler(cfg, optimizer)
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    for name, weight in network.named_parameters():
+        expected = 0.001 if name.startswith("backbone.bottom_up.") else 0.1
+        torch.testing.assert_close(before[name] - weight, torch.full_like(weight, expected))
+    for _ in range(5):
+        scheduler.step()
+    slow, fast = sorted({group["lr"] for group in optimizer.param_groups})
+    assert (slow, fast) == pytest.approx((0.0005, 0.05))
+
+
+def test_adamw_takes_steps_of_the_rate_whatever_the_gradient() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    settings = ModelSettings(optimizer="adamw", base_lr=0.1, weight_decay=0, warmup_iterations=0)
+    optimizer = CellTrainer.build_optimizer(detectron_config(settings, "cpu"), layer)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.tensor([[3000.0, 0.004]])
+    optimizer.step()
+    torch.testing.assert_close(before - layer.weight.detach(), torch.full((1, 2), 0.1), rtol=1e-3, atol=0)

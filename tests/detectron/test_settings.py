@@ -21,7 +21,8 @@ MODELS = sorted((Path(__file__).parents[2] / "configs" / "models").glob("*.yaml"
 def test_every_shipped_model_can_be_built(path: Path) -> None:
     settings = load_model_settings(path)
     model = build_model(detectron_config(settings, "cpu"))
-    assert model.roi_heads.num_classes == len(settings.cell_types)
+    types = model.type_head.out_channels if settings.network == "flows" else model.roi_heads.num_classes
+    assert types == len(settings.cell_types)
 
 
 def test_detections_are_not_capped_below_the_densest_image() -> None:
@@ -139,7 +140,9 @@ ELSEWHERE: dict[str, Any] = {
     "anchor_ratios": (1.0,),
     "iterations": 20_000,
     "batch_size": 4,
+    "optimizer": "adamw",
     "base_lr": 1.0e-3,
+    "backbone_lr_factor": 0.1,
     "warmup_iterations": 100,
     "schedule": "steps",
     "step_fractions": (0.5,),
