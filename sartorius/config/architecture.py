@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 ONLY_OF_BOXES = (
     "pyramid_channels", "cascade", "box_head_channels", "box_loss", "class_weights", "mask_head_channels", "mask_loss",
     "box_refinement_head", "mask_iou_head", "anchor_sizes_px", "anchor_ratios", "train_only", "rpn_batch", "roi_batch",
-    "cuda_graphs", "proposals_before_nms", "proposals_after_nms", "box_nms_iou", "box_voting_sigma", "cpu_convolutions",
+    "cuda_graphs", "proposals_before_nms", "proposals_after_nms", "box_nms_iou", "box_voting_sigma",
 )  # fmt: skip
 #: Keys of the heads that look at finished detections; a network has them or not, and they are trained on what it finds.
 DETECTION_HEADS = ("box_refinement_head", "mask_iou_head")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.backbone.resnet import ResNet
 from detectron2.structures import ImageList, Instances
@@ -56,22 +56,38 @@ class UNet(nn.Module):
     def __init__(self, bottom_up: ResNet) -> None:
         super().__init__()
         self.bottom_up = bottom_up
+        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)  # the stem's
         deep = bottom_up.output_shape()
         names = ["stem", *bottom_up.stage_names]
         sides = [bottom_up.stem.out_channels, *(deep[name].channels for name in bottom_up.stage_names)]
         widths = [WIDTHS[name] for name in names]
         self.laterals = nn.ModuleList(
-            nn.Conv2d(side, width, 1) for side, width in zip(sides, widths, strict=True)
+            Conv2d(side, width, 1) for side, width in zip(sides, widths, strict=True)
         )
         self.deepest = _block(widths[-1], widths[-1])
         self.narrowed = nn.ModuleList(_block(deeper, width) for width, deeper in pairwise(widths))
         self.joined = nn.ModuleList(_block(width, width) for width in widths[:-1])
 
+    @property
+    def in_features(self) -> list[str]:
+        """The residual stages, as a feature pyramid names those under it."""
+        return self.bottom_up.stage_names
+
+    @property
+    def lateral_convs(self) -> list[nn.Module]:
+        """The convolutions of the residual stages' results, the deepest first as in a feature pyramid."""
+        return list(self.laterals)[:0:-1]
+
+    @property
+    def output_convs(self) -> list[nn.Module]:
+        """The convolutions on the way up."""
+        return [block[0] for block in (self.deepest, *self.narrowed, *self.joined)]
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised pixels to (B, C, H / 2, W / 2), with a stem of stride 1 (B, C, H, W)."""
         x = functional.relu(self.bottom_up.stem.conv1(x))
         features = [x]
-        x = functional.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        x = self.pool(x)
         for stage in self.bottom_up.stages:
             x = stage(x)
             features.append(x)
@@ -83,7 +99,7 @@ class UNet(nn.Module):
 
 
 def _block(given: int, channels: int) -> nn.Sequential:
-    conv = nn.Conv2d(given, channels, 3, padding=1, bias=False)
+    conv = Conv2d(given, channels, 3, padding=1, bias=False)
     return nn.Sequential(conv, nn.GroupNorm(8, channels), nn.ReLU(inplace=True))
 
 
@@ -105,8 +121,8 @@ class CellFlows(nn.Module):
         super().__init__()
         self.backbone = backbone
         width = WIDTHS["stem"]
-        self.flow_head = nn.Conv2d(width, 3, 3, padding=1)
-        self.type_head = nn.Conv2d(width, types, 3, padding=1)
+        self.flow_head = Conv2d(width, 3, 3, padding=1)
+        self.type_head = Conv2d(width, types, 3, padding=1)
         self.mask_side = mask_side
         self._min_scores = np.array(min_scores)
         self._most_cells = most_cells

@@ -2,7 +2,7 @@
 
 Pictures pass from layer to layer as bytes. What a byte stands for is fixed for each layer by the range of its results
 that `calibration.py` saw, so what a picture gives does not depend on any other. The stem, the heads and everything
-after them stay in float32.
+after them stay in float32, and in a U-Net what joins and norms the results on its way up.
 Source: Jacob et al. 2018, Quantization and training of neural networks for efficient integer-arithmetic-only inference.
 """
 
@@ -15,6 +15,7 @@ from detectron2.modeling.backbone.resnet import BasicStem
 from torch import Tensor, nn
 
 from sartorius.detectron.convolution import QuickBottleneck, QuickConv2d
+from sartorius.detectron.flow_network import UNet
 from sartorius.errors import UserError
 
 #: Lowest and highest value, by the layer's name, of what it hands on as bytes or of the float32 that it makes bytes of.
@@ -119,6 +120,14 @@ class Int8Stem(BasicStem):
         return as_bytes(super().forward(x), self.result)
 
 
+class Int8Pool(nn.MaxPool2d):
+    """The stem's pooling in a U-Net, which uses what was before it too: its result goes on as bytes of `result`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) float32 to uint8."""
+        return as_bytes(super().forward(x), self.result)
+
+
 class Int8Bottleneck(QuickBottleneck):
     """A residual block of bytes, which writes over its input as `QuickBottleneck` does; `added` is its shortcut's scale."""
 
@@ -157,7 +166,7 @@ def byte_layers(network: nn.Module) -> dict[str, nn.Module]:
     backbone = network.backbone
     blocks = [block for stage in backbone.bottom_up.stages for block in stage]
     convolutions = [conv for block in blocks for conv in block.children()]
-    layers = {backbone.bottom_up.stem, *blocks, *convolutions, *backbone.lateral_convs, *byte_makers(network)}
+    layers = {_entry(network), *blocks, *convolutions, *backbone.lateral_convs, *byte_makers(network)}
     names = {layer: name for name, layer in network.named_modules() if layer in layers}
     for layer, name in names.items():
         _require_known(name, layer)
@@ -166,14 +175,25 @@ def byte_layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def byte_makers(network: nn.Module) -> list[nn.Module]:
-    """The convolutions that are given float32: those after the pyramid's sums, and the proposal network's."""
-    head = network.proposal_generator.rpn_head.conv.modules()
-    return [*network.backbone.output_convs, *(layer for layer in head if isinstance(layer, QuickConv2d))]
+    """The convolutions that are given float32: those after the pyramid's sums, or on a U-Net's way up, and the proposal
+    network's.
+    """
+    makers = list(network.backbone.output_convs)
+    if not isinstance(network.backbone, UNet):
+        head = network.proposal_generator.rpn_head.conv.modules()
+        makers += [layer for layer in head if isinstance(layer, QuickConv2d)]
+    return makers
+
+
+def _entry(network: nn.Module) -> nn.Module:
+    """The layer whose float32 results are the first to become bytes."""
+    backbone = network.backbone
+    return backbone.pool if isinstance(backbone, UNet) else backbone.bottom_up.stem
 
 
 def _require_known(name: str, layer: nn.Module) -> None:
     found = type(layer).__name__
-    known = isinstance(layer, (BasicStem, QuickBottleneck, QuickConv2d))
+    known = isinstance(layer, (BasicStem, nn.MaxPool2d, QuickBottleneck, QuickConv2d))
     if isinstance(layer, QuickConv2d) and layer.norm is not None:
         known, found = layer.joins_norm(), f"{found} with {type(layer.norm).__name__}"
     if not known:
@@ -184,7 +204,7 @@ def _require_known(name: str, layer: nn.Module) -> None:
 
 
 def to_int8(network: nn.Module, ranges: Ranges) -> None:
-    """Let the residual stages, the pyramid and the proposal network of a trained network compute in bytes.
+    """Let the residual stages of a trained network, and its pyramid and proposals or its way up, compute in bytes.
 
     ranges: those that `calibration.ranges_on` found for this network.
     Raises UserError if they are another network's, or for layers that are not known here.
@@ -201,8 +221,9 @@ def to_int8(network: nn.Module, ranges: Ranges) -> None:
         cut_off_at_0 = name.endswith((".conv1", ".conv2"))  # by their blocks, after the layer
         scales[layer] = scale_of(0.0 if cut_off_at_0 else low, high)
     backbone, bottom_up = network.backbone, network.backbone.bottom_up
-    given = bottom_up.stem.result = scales[bottom_up.stem]
-    bottom_up.stem.__class__ = Int8Stem
+    entry = _entry(network)
+    given = entry.result = scales[entry]
+    entry.__class__ = Int8Stem if entry is bottom_up.stem else Int8Pool
     laterals = dict(zip(backbone.in_features, backbone.lateral_convs[::-1], strict=True))
     for name, stage in zip(bottom_up.stage_names, bottom_up.stages, strict=True):
         for block in stage:

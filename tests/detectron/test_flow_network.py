@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ from tiny_models import TINY_FLOWS, write_tiny_data
 
 from sartorius.config import ModelSettings, load_model_settings
 from sartorius.config.members import ViewSettings
+from sartorius.detectron.calibration import ranges_of
+from sartorius.detectron.convolution import QuickConv2d
 from sartorius.detectron.flow_network import CellFlows
+from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.mapper import TrainingImage, TrainingMapper
 from sartorius.detectron.optimizers import build_optimizer
 from sartorius.detectron.predictor import Predictor
@@ -116,6 +120,24 @@ def test_a_killed_run_goes_on_to_the_weights_it_would_have_had(
     assert resumed.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.skipif(not int8_works(), reason="torch without 8-bit convolutions for this processor")
+def test_in_bytes_it_draws_what_it_draws_in_float32() -> None:
+    model = tiny(detectron={}, freeze_stages=2).eval()  # with frozen norms, as trained networks have them
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+    ranges = ranges_of(model, list(pixels), TINY_FLOWS)
+    in_bytes = copy.deepcopy(model)
+    to_int8(in_bytes, ranges)
+    with torch.inference_mode():
+        exact, rounded = (
+            network._drawing([{"image": torch.from_numpy(pixels[:1])}])[0] for network in (model, in_bytes)
+        )
+    for name, drawn, other in zip(exact._fields, exact, rounded, strict=True):
+        error = (drawn - other).norm() / drawn.norm()
+        assert 0 < error < 0.3, (name, float(error))
+    left = {name for name, layer in in_bytes.named_modules() if type(layer) is QuickConv2d}
+    assert left == {"backbone.bottom_up.stem.conv1", "backbone.laterals.0", "flow_head", "type_head"}
+
+
 def test_only_cells_of_some_score_are_kept_and_no_more_than_asked_for() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     every = Predictor(tiny(), TINY_FLOWS)(pixels, "noise", ViewSettings())
@@ -135,7 +157,7 @@ def test_masks_cannot_be_asked_for_in_given_boxes() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", ["cascade: true", "mask_loss: dice", "anchor_sizes_px: [8, 16]", "cpu_convolutions: int8"]
+    "setting", ["cascade: true", "mask_loss: dice", "anchor_sizes_px: [8, 16]", "box_voting_sigma: 0.1"]
 )
 def test_settings_of_boxes_are_refused(tmp_path: Path, setting: str) -> None:
     file = tmp_path / "model.yaml"
