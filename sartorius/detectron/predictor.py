@@ -112,13 +112,7 @@ class Predictor:
 
         image: (H, W) uint8 grey. boxes_xyxy: (N, 4) in its pixels. cell_types: (N,), all known to the model.
         Returns (N, S, S) float32 probabilities on the boxes' own grids, in the frame of the image.
-        Raises UserError if the network draws no masks in boxes.
         """
-        if self.settings.network == "flows":
-            raise UserError(
-                "stage_wise: masks are drawn in fused boxes, which `network: flows` does not do; leave such members out, "
-                "or stage_wise"
-            )
         number = {name: index for index, name in enumerate(self.settings.cell_types)}
         classes = torch.tensor([number[name] for name in cell_types.tolist()], dtype=torch.int64)
         (found,) = self._inference(image, "fused boxes", [view], (boxes_xyxy, classes))

@@ -33,7 +33,7 @@ class StageWisePredictor:
     members: the predictors by member name; they must know the same cell types.
     settings: the ensemble; its `stage_wise` says how boxes are fused.
     `part_seconds` are the seconds of each `member/view` in the last call.
-    Raises UserError if two members have different cell types.
+    Raises UserError if two members have different cell types, or one draws no masks in boxes.
     """
 
     def __init__(self, members: Mapping[str, Predictor], settings: EnsembleSettings) -> None:
@@ -41,6 +41,12 @@ class StageWisePredictor:
         self._settings = settings
         self._stage_wise = settings.stage_wise or StageWiseSettings()
         self.part_seconds: dict[str, float] = {}
+        for name, member in members.items():
+            if member.settings.network == "flows":
+                raise UserError(
+                    f"stage_wise: masks are drawn in fused boxes, which member {name!r} with `network: flows` does not do; "
+                    "leave it out, or stage_wise"
+                )
         types = {name: sorted(member.settings.cell_types) for name, member in members.items()}
         if len({tuple(known) for known in types.values()}) > 1:
             raise UserError(f"stage_wise: all members must have the same cell_types, got {types}")

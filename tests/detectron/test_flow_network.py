@@ -149,13 +149,6 @@ def test_only_cells_of_some_score_are_kept_and_no_more_than_asked_for() -> None:
     assert sure.scores.tolist() == every.scores[:2].tolist()
 
 
-def test_masks_cannot_be_asked_for_in_given_boxes() -> None:
-    predictor = Predictor(tiny(), TINY_FLOWS)
-    boxes = np.array([[1, 2, 10, 12]], dtype=np.float32)
-    with pytest.raises(UserError, match="stage_wise"):
-        predictor.probabilities_on(SQUARE.pixels, ViewSettings(), boxes, np.array(["astro"]))
-
-
 @pytest.mark.parametrize(
     "setting", ["cascade: true", "mask_loss: dice", "anchor_sizes_px: [8, 16]", "box_voting_sigma: 0.1"]
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from tiny_models import TINY
+from tiny_models import TINY, TINY_FLOWS
 
 from sartorius.config import EnsembleSettings, ModelSettings
 from sartorius.config.ensemble import StageWiseSettings
@@ -121,3 +121,10 @@ def test_the_seconds_of_every_member_and_view_are_told_and_fewer_can_be_run() ->
     alone = StageWisePredictor({"b": predictor(6)}, ensemble("b"))
     assert one(picture(), "p", ViewSettings()).masks == alone(picture(), "p", ViewSettings()).masks
     assert set(one.part_seconds) == {"b/none"}
+
+
+def test_a_member_that_draws_no_masks_in_boxes_is_refused() -> None:
+    network = build_model(detectron_config(TINY_FLOWS, "cpu"))
+    members = {"a": predictor(8), "paths": Predictor(network, TINY_FLOWS)}
+    with pytest.raises(UserError, match=r"stage_wise: .* member 'paths' with `network: flows` does not"):
+        StageWisePredictor(members, ensemble("a", "paths"))
