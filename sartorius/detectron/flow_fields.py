@@ -15,6 +15,10 @@ Labels = NDArray[np.int32]
 
 #: Steps that each pixel is moved along the flows; the longest cells of the competition are about so many pixels long.
 STEPS = 200
+#: Steps that heat spreads; what lies further from a cell's centre has no flow, and `STEPS` would not lead there.
+MOST_SPREADING = 4 * STEPS
+#: No step is longer, whatever a network draws.
+LONGEST_PX = 2.0
 #: Pixels around a place among which the fullest one is where its pixels belong.
 REACH_PX = 2
 #: Cells of fewer pixels are none.
@@ -44,7 +48,9 @@ def labels_of(flows: Floats, inside: NDArray[np.bool_]) -> Labels:
     """
     height, width = inside.shape
     rows, cols = np.nonzero(inside)
-    steps = np.ascontiguousarray(np.where(inside, flows, 0).transpose(1, 2, 0), dtype=np.float32)
+    steps = np.zeros((height + 1, width + 1, 2), dtype=np.float32)
+    bounded = np.clip(np.nan_to_num(flows), -LONGEST_PX, LONGEST_PX)
+    steps[:-1, :-1] = np.where(inside, bounded, 0).transpose(1, 2, 0)
     ends = np.zeros(len(rows), dtype=np.int64)
     _follow(steps, rows, cols, ends)
     counts = np.bincount(ends, minlength=height * width).reshape(height, width)
@@ -102,7 +108,7 @@ def _climb_heat(
             for number in range(9):
                 neighbours[pixel, number] = places[rows[pixel] + number // 3, cols[pixel] + number % 3]
         now = 0
-        for _ in range(2 * (rows[end - 1] - rows[begin] + high - low + 2)):
+        for _ in range(min(2 * (rows[end - 1] - rows[begin] + high - low + 2), MOST_SPREADING)):
             heat[now, source] += 1
             for pixel in range(begin, end):
                 total = 0.0
@@ -126,12 +132,15 @@ def _climb_heat(
 
 @compiled
 def _follow(steps: Floats, rows: Ints, cols: Ints, ends: Ints) -> None:
-    """Write, for each pixel, the pixel that it is in, row by row counted, after `STEPS` steps; steps: (H, W, 2)."""
-    height, width = steps.shape[0], steps.shape[1]
+    """Write, for each pixel, the pixel that it is in, row by row counted, after `STEPS` steps.
+
+    steps: (H + 1, W + 1, 2), of which the last row and column are 0.
+    """
+    height, width = steps.shape[0] - 1, steps.shape[1] - 1
     for pixel in range(rows.shape[0]):
         y, x = np.float32(rows[pixel]), np.float32(cols[pixel])
         for _ in range(STEPS):
-            top, left = min(int(y), height - 2), min(int(x), width - 2)
+            top, left = int(y), int(x)
             down, right = y - top, x - left
             up_y = steps[top, left, 0] * (1 - right) + steps[top, left + 1, 0] * right
             low_y = steps[top + 1, left, 0] * (1 - right) + steps[top + 1, left + 1, 0] * right

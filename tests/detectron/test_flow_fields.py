@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sartorius.detectron.flow_fields import LEAST_PX, disagreements, flows_of, labels_of
+from sartorius.detectron.flow_fields import (
+    LEAST_PX,
+    MOST_SPREADING,
+    STEPS,
+    disagreements,
+    flows_of,
+    labels_of,
+)
 
 
 def disc(size_hw: tuple[int, int], row: float, col: float, radius: float) -> NDArray[np.bool_]:
@@ -94,6 +101,29 @@ def test_cells_of_few_pixels_are_none() -> None:
     assert LEAST_PX > 9
     found = labels_of(flows_of(labels), labels > 0)
     np.testing.assert_array_equal(found, labels == 2)
+
+
+def test_what_a_network_gone_wrong_draws_leads_nowhere_and_no_step_leaves_the_picture() -> None:
+    flows = np.full((2, 16, 16), np.nan, dtype=np.float32)
+    flows[:, 4:8] = np.inf
+    flows[:, 12:] = -1e30
+    labels = labels_of(flows, np.ones((16, 16), dtype=np.bool_))
+    assert 0 < labels.max() < 16
+
+
+@pytest.mark.parametrize("size_hw", [(1, 40), (40, 1), (1, 1)])
+def test_a_picture_may_be_one_pixel_wide(size_hw: tuple[int, int]) -> None:
+    labels = np.ones(size_hw, dtype=np.int32)
+    found = labels_of(flows_of(labels), labels > 0)
+    assert found.max() == (labels.size > 1)
+
+
+def test_heat_of_a_cell_too_long_to_be_followed_stops() -> None:
+    flows = flows_of(np.ones((15, 2 * MOST_SPREADING + 101), dtype=np.int32))
+    flowing = flows.any(axis=(0, 1))
+    middle = MOST_SPREADING + 50
+    assert flowing[middle - 2 * STEPS : middle + 2 * STEPS].all()
+    assert not flowing[: middle - MOST_SPREADING].any()
 
 
 def test_without_cells_there_is_nothing() -> None:
