@@ -70,7 +70,8 @@ def cells_of(flows: Floats, inside: Floats, types: Floats, mask_side: int) -> Dr
     surest = _means(labels, inside, counts)
     agreement = 1 - np.clip(disagreements(labels, flows), 0, 1)
     kinds = np.stack([_means(labels, plane, counts) for plane in types])
-    boxes, masks = _boxes_and_masks(labels, len(counts), mask_side)
+    boxes = _boxes(labels, len(counts))
+    masks = _soft_masks(labels, inside, boxes, mask_side)
     return DrawnCells(boxes, np.clip(surest * agreement, 0, 1), kinds.argmax(axis=0), masks)
 
 
@@ -79,19 +80,29 @@ def _means(labels: Labels, values: Floats, counts: Ints) -> NDArray[np.float64]:
     return np.bincount(labels.ravel(), weights=values.ravel(), minlength=len(counts) + 1)[1:] / counts
 
 
-def _boxes_and_masks(labels: Labels, cells: int, side: int) -> tuple[Ints, Floats]:
-    boxes, masks = np.zeros((cells, 4), dtype=np.int64), np.zeros((cells, side, side), dtype=np.float32)
+def _boxes(labels: Labels, cells: int) -> Ints:
+    """(N, 4) the boxes of the cells."""
+    boxes = np.zeros((cells, 4), dtype=np.int64)
+    boxes[:, :2] = max(labels.shape)
     rows, cols = np.nonzero(labels)
     numbers = labels[rows, cols] - 1
-    boxes[:, :2] = max(labels.shape)
     np.minimum.at(boxes, (numbers, 0), cols)
     np.minimum.at(boxes, (numbers, 1), rows)
     np.maximum.at(boxes, (numbers, 2), cols + 1)
     np.maximum.at(boxes, (numbers, 3), rows + 1)
+    return boxes
+
+
+def _soft_masks(labels: Labels, inside: Floats, boxes: Ints, side: int) -> Floats:
+    """(N, side, side) probabilities of being in the cell, on its box: in pixels of other cells 0, of no cell below .5."""
+    masks = np.zeros((len(boxes), side, side), dtype=np.float32)
+    outside = np.minimum(inside, np.float32(0.49))
     for number, (left, top, right, bottom) in enumerate(boxes.tolist()):
-        mask = (labels[top:bottom, left:right] == number + 1).astype(np.float32)
+        window = np.s_[top:bottom, left:right]
+        own, none = labels[window] == number + 1, labels[window] == 0
+        mask = np.where(own, inside[window], np.where(none, outside[window], np.float32(0)))
         shrinks = max(mask.shape) > side
         masks[number] = cv2.resize(
             mask, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         )
-    return boxes, masks
+    return masks

@@ -71,6 +71,21 @@ def test_a_drawing_that_is_right_gives_back_the_cells() -> None:
         np.testing.assert_array_equal(dense_from_coco(mask), labels == number)
 
 
+def test_masks_are_as_sure_as_their_pixels_and_leave_out_other_cells() -> None:
+    labels = np.zeros((28, 60), dtype=np.int32)
+    labels[:, :14], labels[:, 14:46] = 1, 2
+    inside = np.where(labels > 0, 0.8, 0.3).astype(np.float32)
+    inside[:, :3] = 0.9
+    inside[:4, 42:46] = 0.2  # a corner of the second cell is none of it
+    types = np.ones((1, 28, 60), dtype=np.float32)
+    flows = flows_of(labels)
+    first, second = cells_of(flows, inside, types, 28).masks
+    assert first[:, 0] == pytest.approx(np.full(28, 0.9), abs=0.02)
+    assert first[:, -1] == pytest.approx(np.full(28, 0.8), abs=0.02)
+    assert second[1, -2] == pytest.approx(0.2, abs=0.02)
+    assert second[:, 0] == pytest.approx(np.full(28, 0.8), abs=0.02)
+
+
 def test_a_cell_scores_less_the_less_sure_its_pixels_are_and_the_worse_the_flows_fit() -> None:
     labels = np.zeros((30, 60), dtype=np.int32)
     labels[5:25, 4:24], labels[5:25, 34:54] = 1, 2
