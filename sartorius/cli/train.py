@@ -122,7 +122,7 @@ def _say_whether_memorised(folder: Path, images: int) -> None:
     typer.echo(
         f"not memorised: competition mAP {score:.3f} on the {images} images it was trained on, at least "
         f"{MEMORISED_MAP} expected; train longer (--set iterations=N), or look at {folder / 'curves.png'}: a loss "
-        "that does not fall points at base_lr, anchor_sizes_px or the annotations"
+        "that does not fall points at base_lr, of `network: mask_rcnn` at anchor_sizes_px, or at the annotations"
     )
     raise typer.Exit(1)
 

@@ -29,7 +29,7 @@ class ArchitectureSettings(FrozenSettings):
     )
     backbone: Literal["r50", "r50_thin", "r101", "r152", "x101_32x8d"] = Field(
         default="r50",
-        description="Residual network under the feature pyramid; r50_thin has half of r50's channels.",
+        description="Residual network under the feature pyramid, or a U-Net's way down; r50_thin has half of r50's channels.",
     )
     backbone_stages: Literal[4, 5] = Field(
         default=5,

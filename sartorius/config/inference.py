@@ -33,7 +33,7 @@ class InferenceSettings(FrozenSettings):
     cpu_convolutions: Literal["float32", "int8"] = Field(
         default="float32",
         description="Numbers that the convolutions of backbone, pyramid and proposal network, or of a network of flows, compute with on a CPU. int8 "
-        "saves a quarter of the time, two fifths where the processor has 8-bit dot products, changes results by rounding, and needs weights of "
+        "saves a quarter of the time, two fifths (of flows half) where the processor has 8-bit dot products, changes results by rounding, and needs weights of "
         "`sartorius export --calibrate`. GPUs take `gpu_precision`.",
     )
     gpu_precision: Literal["float32", "float16", "bfloat16"] = Field(

@@ -1,5 +1,6 @@
 """Settings of one model: architecture, data, training and inference."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +45,10 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
         for head in DETECTION_HEADS:
             if head in self.train_only and not getattr(self, head):
                 raise ValueError(f"train_only names {head}, which the network lacks; set `{head}: true`")
+        if self.train_only and self.backbone_lr_factor != 1:
+            raise ValueError(
+                "train_only leaves the backbone as it is; backbone_lr_factor has no effect beside it"
+            )
         if self.train_only and self.cuda_graphs:
             raise ValueError(
                 "cuda_graphs records training of the backbone, which train_only leaves as it is; set one of the two"
@@ -58,9 +63,19 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
 
 
 def _require_defaults(settings: ModelSettings, keys: Iterable[str]) -> None:
-    for key in keys:
-        if getattr(settings, key) != ModelSettings.model_fields[key].get_default(call_default_factory=True):
-            raise ValueError(f"{key} has no effect with `network: flows`; leave it out")
+    """Raises ValueError naming every key that has another value than its default."""
+    defaults = {key: ModelSettings.model_fields[key].get_default(call_default_factory=True) for key in keys}
+    set_ones = [key for key, default in defaults.items() if getattr(settings, key) != default]
+    if set_ones:
+        usual = ", ".join(f"{key}={_written(defaults[key])}" for key in set_ones)
+        raise ValueError(
+            f"{', '.join(set_ones)}: no effect with `network: flows`; leave out, or where a base sets them say {usual}"
+        )
+
+
+def _written(value: object) -> str:
+    """A default as it is written in YAML."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
 def _require_types(key: str, named: Iterable[str], known: Sequence[str]) -> None:

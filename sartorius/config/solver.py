@@ -60,9 +60,13 @@ class SolverSettings(FrozenSettings):
         default=0,
         description="Evaluations in a row without a better score after which training stops early; 0 never stops.",
     )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(default=1.0e-4, description="L2 penalty.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=1.0e-4,
+        description="L2 penalty; with AdamW the share, times the rate, that weights lose in a step.",
+    )
     clip_gradient_norm: Positive | None = Field(
-        default=None, description="Largest gradient norm per parameter; null is off."
+        default=None,
+        description="Largest gradient norm per parameter; null is off. AdamW's steps hardly depend on it.",
     )
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = Field(
         default=2, description="Residual stages kept frozen, 1 is the stem."

@@ -1,24 +1,27 @@
 """Between cells and what a network of flows draws: the targets of a training picture, and the cells of a drawing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sartorius.detectron.flow_fields import Floats, Ints, Labels, disagreements, flows_of, labels_of
+from sartorius.detectron.flow_fields import Floats, Labels, disagreements, flows_of, labels_of
+from sartorius.detectron.transfer import Output
+from sartorius.line_runs import Ints
 from sartorius.polygon_fill import outline_filled
 from sartorius.rle import Crop
 
+Scores = NDArray[np.float64]
+
 
 def flow_targets(
-    crops: Sequence[Crop], classes: NDArray[np.int64], window_hw: tuple[int, int], drawn_hw: tuple[int, int]
+    crops: Sequence[Crop], classes: Ints, window_hw: tuple[int, int], drawn_hw: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """What a network is to draw of a picture: `flows` (2, H, W) of length 1, and `cell_classes` (H, W), -1 outside.
+    """What a network is to draw of a picture: `flows` (2, H, W) of length 1, and `cell_classes` (H, W) int16, -1 outside.
 
     crops: the N masks in a window of the image, whose holes are closed; where they overlap the smaller one is drawn.
     classes: (N,).
@@ -32,50 +35,47 @@ def flow_targets(
     labels = cv2.resize(labels, drawn_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     flows = flows_of(labels)
     labels[~flows.any(axis=0)] = 0  # pieces that the centre cannot be reached from
-    kinds = np.concatenate([[-1], classes])[labels]
+    kinds = np.concatenate([[-1], classes]).astype(np.int16)[labels]
     return {"flows": torch.from_numpy(flows), "cell_classes": torch.from_numpy(kinds)}
 
 
-@dataclass(frozen=True)
-class DrawnCells:
-    """N cells of a drawing, in its pixels.
-
-    boxes_xyxy: (N, 4) int64. scores: (N,) in [0, 1]. classes: (N,) int64. masks: (N, S, S) float32, on the boxes.
-    """
-
-    boxes_xyxy: Ints
-    scores: NDArray[np.float64]
-    classes: Ints
-    masks: Floats
-
-    def instances(self, rows: Ints, size_hw: tuple[int, int], stride_yx: tuple[float, float]) -> Instances:
-        """Some of them in pixels of a picture of `size_hw`, of which one of the drawing has `stride_yx`."""
-        found = Instances(size_hw)
-        strides = torch.tensor([*stride_yx[::-1], *stride_yx[::-1]], dtype=torch.float32)
-        found.pred_boxes = Boxes(torch.from_numpy(self.boxes_xyxy[rows]).float() * strides)
-        found.scores = torch.from_numpy(self.scores[rows]).float()
-        found.pred_classes = torch.from_numpy(self.classes[rows])
-        found.pred_masks = torch.from_numpy(self.masks[rows])[:, None]
-        return found
-
-
-def cells_of(flows: Floats, inside: Floats, types: Floats, mask_side: int) -> DrawnCells:
-    """The cells of one drawing.
+class DrawnPicture(NamedTuple):
+    """What a network drew of a picture of (height, width) `network_hw`, in pixels `stride` times as large.
 
     flows: (2, H, W) of length about 1. inside: (H, W) probabilities of being in a cell. types: (K, H, W) of its type.
+    """
+
+    flows: Floats
+    inside: Floats
+    types: Floats
+    stride: int
+    network_hw: tuple[int, int]
+
+
+def cells_of(drawn: DrawnPicture, min_scores: Scores, most_cells: int, mask_side: int) -> Output:
+    """The cells of a drawing by falling score.
+
+    min_scores: (K,) of each type. most_cells: of the best ones. mask_side: of the grid of a mask.
     A score is the mean probability of the cell's pixels times one minus the flows' disagreement with the cell.
     """
-    labels = labels_of(flows, inside > 0.5)
+    labels = labels_of(drawn.flows, drawn.inside > 0.5)
     counts = np.bincount(labels.ravel())[1:]
-    surest = _means(labels, inside, counts)
-    agreement = 1 - np.clip(disagreements(labels, flows), 0, 1)
-    kinds = np.stack([_means(labels, plane, counts) for plane in types])
-    boxes = _boxes(labels, len(counts))
-    masks = _soft_masks(labels, inside, boxes, mask_side)
-    return DrawnCells(boxes, np.clip(surest * agreement, 0, 1), kinds.argmax(axis=0), masks)
+    agreement = 1 - np.clip(disagreements(labels, drawn.flows), 0, 1)
+    scores = np.clip(_means(labels, drawn.inside, counts) * agreement, 0, 1)
+    classes = np.stack([_means(labels, plane, counts) for plane in drawn.types]).argmax(axis=0)
+    kept = np.flatnonzero(scores >= min_scores[classes])
+    best = kept[np.argsort(-scores[kept], kind="stable")][:most_cells]
+    boxes = _boxes(labels, len(counts))[best]
+    return Output(
+        boxes_xyxy=(boxes * drawn.stride).astype(np.float32),
+        scores=scores[best].astype(np.float32),
+        classes=classes[best],
+        masks=_soft_masks(labels, drawn.inside, best + 1, boxes, mask_side),
+        network_hw=drawn.network_hw,
+    )
 
 
-def _means(labels: Labels, values: Floats, counts: Ints) -> NDArray[np.float64]:
+def _means(labels: Labels, values: Floats, counts: Ints) -> Scores:
     """(N,) means of the values (H, W) over the pixels of each cell."""
     return np.bincount(labels.ravel(), weights=values.ravel(), minlength=len(counts) + 1)[1:] / counts
 
@@ -93,16 +93,21 @@ def _boxes(labels: Labels, cells: int) -> Ints:
     return boxes
 
 
-def _soft_masks(labels: Labels, inside: Floats, boxes: Ints, side: int) -> Floats:
-    """(N, side, side) probabilities of being in the cell, on its box: in pixels of other cells 0, of no cell below .5."""
-    masks = np.zeros((len(boxes), side, side), dtype=np.float32)
+def _soft_masks(labels: Labels, inside: Floats, names: Ints, boxes: Ints, side: int) -> NDArray[np.uint8]:
+    """(N, side, side) probabilities times 255 of being in each named cell, on its box.
+
+    In pixels of other cells they are 0, in those of no cell below .5.
+    """
+    masks = np.zeros((len(names), side, side), dtype=np.uint8)
     outside = np.minimum(inside, np.float32(0.49))
-    for number, (left, top, right, bottom) in enumerate(boxes.tolist()):
+    for number, (name, (left, top, right, bottom)) in enumerate(zip(names, boxes.tolist(), strict=True)):
         window = np.s_[top:bottom, left:right]
-        own, none = labels[window] == number + 1, labels[window] == 0
+        own, none = labels[window] == name, labels[window] == 0
         mask = np.where(own, inside[window], np.where(none, outside[window], np.float32(0)))
-        shrinks = max(mask.shape) > side
-        masks[number] = cv2.resize(
-            mask, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        # one after the other: OpenCV takes no means of areas where one side grows
+        shrunk = cv2.resize(
+            mask, (min(side, right - left), min(side, bottom - top)), interpolation=cv2.INTER_AREA
         )
+        grown = cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR)
+        masks[number] = np.rint(255 * np.clip(grown, 0, 1))
     return masks

@@ -13,28 +13,30 @@ from sartorius.line_runs import Ints
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
 
-#: Steps that each pixel is moved along the flows; the longest cells of the competition are about so many pixels long.
+#: Steps of a drawn pixel that each pixel is moved along the flows; where one is an image pixel, as with `input_scale: 2`
+#: and the stem's stride, the longest cells of the competition are about so many pixels long.
 STEPS = 200
 #: Steps that heat spreads; what lies further from a cell's centre has no flow, and `STEPS` would not lead there.
 MOST_SPREADING = 4 * STEPS
-#: No step is longer, whatever a network draws.
+#: Drawn pixels; no step is longer, whatever a network draws.
 LONGEST_PX = 2.0
-#: Pixels around a place among which the fullest one is where its pixels belong.
+#: Drawn pixels around a place among which the fullest one is where its pixels belong.
 REACH_PX = 2
-#: Cells of fewer pixels are none.
+#: Cells of fewer drawn pixels are none.
 LEAST_PX = 12
 
 
 def flows_of(labels: Labels) -> Floats:
-    """(2, H, W) float32 vertical and horizontal flows of length 1 in every cell of more than one pixel, 0 outside.
+    """(2, H, W) float32 vertical and horizontal flows of length 1 in cells, 0 outside, at a cell's very centre, and where no
+    way of `MOST_SPREADING` steps within the cell leads from its centre.
 
-    labels: (H, W) int32, 1 to N in the pixels of N cells, in any number of pieces, and 0 outside.
+    labels: (H, W) int32, 1 to N in the pixels of N cells and 0 outside.
     """
     flows = np.zeros((2, *labels.shape), dtype=np.float32)
     rows, cols = np.nonzero(labels)
     if len(rows):
         order = np.argsort(labels[rows, cols], kind="stable")
-        rows, cols = rows[order], cols[order]
+        rows, cols = rows[order], cols[order]  # copies, whose numbers lie side by side
         ends = np.cumsum(np.bincount(labels[rows, cols])[1:])
         places = np.full((labels.shape[0] + 2, labels.shape[1] + 2), len(rows), dtype=np.int64)
         _climb_heat(rows, cols, ends, places, np.zeros((2, len(rows) + 1)), flows)
@@ -47,7 +49,7 @@ def labels_of(flows: Floats, inside: NDArray[np.bool_]) -> Labels:
     flows: (2, H, W) as `flows_of` gives them. inside: (H, W), which pixels are of cells.
     """
     height, width = inside.shape
-    rows, cols = np.nonzero(inside)
+    rows, cols = map(np.ascontiguousarray, np.nonzero(inside))
     steps = np.zeros((height + 1, width + 1, 2), dtype=np.float32)
     bounded = np.clip(np.nan_to_num(flows), -LONGEST_PX, LONGEST_PX)
     steps[:-1, :-1] = np.where(inside, bounded, 0).transpose(1, 2, 0)

@@ -4,6 +4,9 @@ What it finds has the form of Mask R-CNN's detections, so that views, fusion and
 Source: Stringer et al. 2021, Cellpose; Ronneberger et al. 2015, U-Net.
 """
 
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,13 +16,13 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.backbone.resnet import ResNet
-from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sartorius.detectron.backbones import build_cell_resnet
-from sartorius.detectron.flow_cells import cells_of
+from sartorius.detectron.flow_cells import DrawnPicture, cells_of
 from sartorius.detectron.quick import quicken
+from sartorius.detectron.transfer import Output
 
 #: Channels on the way up beside the stem and each residual stage.
 WIDTHS = {"stem": 64, "res2": 64, "res3": 96, "res4": 128, "res5": 160}
@@ -29,17 +32,11 @@ FLOW_LENGTH = 5.0
 DIVISIBILITY = 32
 
 
-def add_flow_keys(cfg: CfgNode) -> None:
-    """Give a detectron2 configuration the keys of this module."""
-    cfg.MODEL.FLOWS = CfgNode()
-    cfg.MODEL.FLOWS.MASK_SIDE = 28
-
-
 class Drawing(NamedTuple):
-    """What the network draws of B pictures, each pixel of the stem's stride.
+    """What the network draws of a picture, each pixel of the stem's stride.
 
-    flows: (B, 2, H, W) vertical and horizontal, of `FLOW_LENGTH`. inside: (B, H, W) logits of being in a cell.
-    types: (B, K, H, W) logits of that cell's type.
+    flows: (2, H, W) vertical and horizontal, of `FLOW_LENGTH`. inside: (H, W) logits of being in a cell.
+    types: (K, H, W) logits of that cell's type.
     """
 
     flows: Tensor
@@ -104,7 +101,7 @@ def _block(given: int, channels: int) -> nn.Sequential:
 
 
 class CellFlows(nn.Module):
-    """The network of `network: flows`: losses of what it draws in training, cells otherwise."""
+    """The network of `network: flows`: losses of what it draws in training, otherwise the drawing."""
 
     @configurable
     def __init__(
@@ -123,9 +120,9 @@ class CellFlows(nn.Module):
         width = WIDTHS["stem"]
         self.flow_head = Conv2d(width, 3, 3, padding=1)
         self.type_head = Conv2d(width, types, 3, padding=1)
-        self.mask_side = mask_side
-        self._min_scores = np.array(min_scores)
-        self._most_cells = most_cells
+        self._kept = {
+            "min_scores": np.array(min_scores), "most_cells": most_cells, "mask_side": mask_side
+        }  # fmt: skip
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         quicken(self)
@@ -136,7 +133,7 @@ class CellFlows(nn.Module):
         return {
             "backbone": UNet(build_cell_resnet(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))),
             "types": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-            "mask_side": cfg.MODEL.FLOWS.MASK_SIDE,
+            "mask_side": 2 * cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION,
             "min_scores": cfg.MODEL.ROI_HEADS.MIN_SCORES,
             "most_cells": cfg.TEST.DETECTIONS_PER_IMAGE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -149,63 +146,53 @@ class CellFlows(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, object]]) -> object:
-        """Losses in training, detections otherwise.
+        """The mean losses of pictures in training, otherwise the `Drawing` of each.
 
         batched_inputs: each with `image` (1, H, W) and, in training, the targets that `flow_targets` made of the picture.
         """
+        drawings = self._drawings([picture["image"] for picture in batched_inputs])
         if not self.training:
-            return self.inference(batched_inputs)
-        drawn, images = self._drawing(batched_inputs)
-        losses = [
-            _losses(Drawing(*(part[row, ..., :rows, :cols] for part in drawn)), picture)
-            for row, (picture, (rows, cols)) in enumerate(
-                zip(batched_inputs, (self._drawn_hw(size) for size in images.image_sizes), strict=True)
-            )
-        ]
+            return drawings
+        losses = [_losses(drawn, picture) for drawn, picture in zip(drawings, batched_inputs, strict=True)]
         return {name: torch.stack([one[name] for one in losses]).mean() for name in losses[0]}
 
-    def inference(
-        self,
-        batched_inputs: list[dict[str, object]],
-        detected_instances: None = None,
-        do_postprocess: bool = False,
-    ) -> list[Instances]:
-        """The cells of each picture by falling score, in its pixels, on the CPU, with soft masks (N, 1, S, S).
+    def answers(self, batched_inputs: list[dict[str, object]]) -> list[Callable[[], Output]]:
+        """The cells of each picture, made on the CPU when they are called for, without torch."""
+        pictures = []
+        for picture, drawn in zip(batched_inputs, self(batched_inputs), strict=True):
+            planes = (drawn.flows / FLOW_LENGTH, drawn.inside.sigmoid(), drawn.types.softmax(dim=0))
+            network_hw = tuple(picture["image"].shape[1:])
+            pictures.append(
+                DrawnPicture(*(plane.cpu().numpy() for plane in planes), self._stride, network_hw)
+            )
+        return [partial(cells_of, picture, **self._kept) for picture in pictures]
 
-        The other arguments are those of detectron2's networks; cells cannot be given, and nothing is pasted.
-        """
-        assert detected_instances is None
-        assert not do_postprocess
-        drawn, images = self._drawing(batched_inputs)
-        flows, inside = (drawn.flows / FLOW_LENGTH).cpu().numpy(), drawn.inside.sigmoid().cpu().numpy()
-        types = drawn.types.softmax(dim=1).cpu().numpy()
-        found = []
-        for row, size_hw in enumerate(images.image_sizes):
-            rows, cols = self._drawn_hw(size_hw)
-            window = np.s_[..., :rows, :cols]
-            cells = cells_of(flows[row][window], inside[row][window], types[row][window], self.mask_side)
-            kept = np.flatnonzero(cells.scores >= self._min_scores[cells.classes])
-            best = kept[np.argsort(-cells.scores[kept], kind="stable")][: self._most_cells]
-            found.append(cells.instances(best, size_hw, (size_hw[0] / rows, size_hw[1] / cols)))
-        return found
+    def _drawings(self, planes: list[Tensor]) -> list[Drawing]:
+        """What is drawn of each picture (1, H, W): of one size together, as no other size's padding may be seen."""
+        of_size = defaultdict[torch.Size, list[int]](list)
+        for number, plane in enumerate(planes):
+            of_size[plane.shape].append(number)
+        found: dict[int, Drawing] = {}
+        for (_, height, width), numbers in of_size.items():
+            pixels = torch.stack([planes[number] for number in numbers]).to(self.device)
+            normalised = (pixels - self.pixel_mean) / self.pixel_std
+            padded = functional.pad(normalised, (0, -width % DIVISIBILITY, 0, -height % DIVISIBILITY))
+            up = self.backbone(padded.contiguous(memory_format=torch.channels_last))
+            window = np.s_[..., : -(-height // self._stride), : -(-width // self._stride)]
+            flows, types = self.flow_head(up).float()[window], self.type_head(up).float()[window]
+            for row, number in enumerate(numbers):
+                found[number] = Drawing(flows[row, :2], flows[row, 2], types[row])
+        return [found[number] for number in range(len(planes))]
 
-    def _drawing(self, batched_inputs: list[dict[str, object]]) -> tuple[Drawing, ImageList]:
-        planes = [picture["image"].to(self.device) for picture in batched_inputs]
-        normalised = [(plane - self.pixel_mean) / self.pixel_std for plane in planes]
-        images = ImageList.from_tensors(normalised, DIVISIBILITY)
-        up = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
-        flows, types = self.flow_head(up).float(), self.type_head(up).float()
-        return Drawing(flows[:, :2], flows[:, 2], types), images
-
-    def _drawn_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of what is drawn of a picture."""
-        stride = self.backbone.bottom_up.stem.stride // 2  # with its pooling
-        return -(-size_hw[0] // stride), -(-size_hw[1] // stride)
+    @property
+    def _stride(self) -> int:
+        """Side of a drawn pixel in pixels of the picture."""
+        return int(self.backbone.bottom_up.stem.stride) // 2  # with its pooling
 
 
 def _losses(drawn: Drawing, picture: dict[str, object]) -> dict[str, Tensor]:
     """What one picture adds: squared distance of the flows, cross entropies of being in a cell and of its type."""
-    flows, classes = (picture[name].to(drawn.flows.device) for name in ("flows", "cell_classes"))
+    flows, classes = picture["flows"], picture["cell_classes"].long()
     inside = classes >= 0
     pixels = inside.sum().clamp(min=1)
     types = functional.cross_entropy(drawn.types[None], classes[None], ignore_index=-1, reduction="sum")

@@ -151,7 +151,8 @@ def _left_random(model: nn.Module, incompatible: Any) -> str:
     """How many weights of each part were not taken over; nothing for a file that has a backbone alone."""
     lacking = _lacking(incompatible)
     above = {key for key in model.state_dict() if not key.startswith(_BACKBONE)}
-    if lacking == above and not incompatible.incorrect_shapes:
+    other_heads = any(key.startswith(tuple(_PARTS)) for key in incompatible.unexpected_keys)
+    if lacking == above and not incompatible.incorrect_shapes and not other_heads:
         return ""
     left, every = (Counter(_part(key) for key in keys) for keys in (lacking, above))
     return ", ".join(

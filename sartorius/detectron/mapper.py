@@ -38,7 +38,7 @@ class TrainingMapper:
     def __call__(self, image: TrainingImage, seed: int) -> dict[str, Any]:
         """The picture of a seed: `image` (1, H, W) uint8, and `instances` with boxes, classes and masks.
 
-        The network samples anchors and proposals by the same `seed`. A network of flows gets what `flow_targets` makes, too.
+        The network samples anchors and proposals by the same `seed`. One of flows gets what `flow_targets` makes of the cells.
         """
         settings = self._settings
         rng = np.random.default_rng(seed)
@@ -60,18 +60,13 @@ class TrainingMapper:
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
         if settings.colour_jitter:
             pixels = _recoloured(pixels, settings.colour_jitter, rng)
-        classes = image.classes[numbers]
-        targets = {}
+        classes, size_hw = image.classes[numbers], (height, width)
+        picture = {"image_id": image.image_id, "seed": seed, "image": torch.from_numpy(pixels[None])}
         if settings.network == "flows":
-            stride = settings.first_stride
-            targets = flow_targets(crops, classes, window_hw, (-(-height // stride), -(-width // stride)))
-        return {
-            "image_id": image.image_id,
-            "seed": seed,
-            "image": torch.from_numpy(pixels[None]),
-            "instances": _instances(crops, classes, window_hw, (height, width)),
-            **targets,
-        }
+            drawn_hw = -(-height // settings.first_stride), -(-width // settings.first_stride)
+            no_cells = _instances([], np.zeros(0, dtype=np.int64), window_hw, size_hw)
+            return picture | {"instances": no_cells} | flow_targets(crops, classes, window_hw, drawn_hw)
+        return picture | {"instances": _instances(crops, classes, window_hw, size_hw)}
 
 
 def _random_window(

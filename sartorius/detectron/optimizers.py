@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import hooks
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
@@ -58,3 +59,14 @@ def _divided(group: dict[str, Any], of_backbone: set[int], factor: float) -> lis
     others = [weight for weight in group["params"] if id(weight) not in of_backbone]
     parts = [group | {"params": slower, "lr": group["lr"] * factor}, group | {"params": others}]
     return [part for part in parts if part["params"]]
+
+
+class RateHook(hooks.LRScheduler):
+    """detectron2's schedule; the rate that is written down is that of `base_lr`, not that of the most weights."""
+
+    def before_train(self) -> None:
+        """Find the weights that learn at that rate."""
+        super().before_train()
+        base = self.trainer.cfg.SOLVER.BASE_LR
+        distances = [abs(group["initial_lr"] - base) for group in self._optimizer.param_groups]
+        self._best_param_group_id = distances.index(min(distances))

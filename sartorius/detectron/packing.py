@@ -78,5 +78,10 @@ def unpacked(pack: PackedPictures, device: torch.device) -> list[dict[str, Any]]
         own_pixels = pixels[number].view(len(boxes), side, side)
         cells.gt_masks = CellMasks(own_pixels, corners, arrays["scales_xy"][number])
         plane = planes[number].view(1, *pack.sizes_hw[number])
-        pictures.append(pack.facts[number] | {"image": plane, "instances": cells})
+        facts = {key: _moved(value, device) for key, value in pack.facts[number].items()}
+        pictures.append(facts | {"image": plane, "instances": cells})
     return pictures
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

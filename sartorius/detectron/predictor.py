@@ -33,6 +33,8 @@ _say = logging.getLogger("sartorius")
 #: A soft mask is cell where the mask head is surer than this, as in detectron2.
 MASK_THRESHOLD = 0.5
 
+#: Called for what the network says about a view.
+Answer = Callable[[], Output]
 #: Boxes in pixels of the image with the class of each.
 Given = tuple[NDArray[np.float32], torch.Tensor]
 
@@ -82,7 +84,7 @@ class Predictor:
         size_hw = (image.shape[0], image.shape[1])
         outputs = self._inference(image, image_id, seen, None)
         return lambda: [
-            self._cells(image_id, size_hw, view, output) for view, output in zip(seen, outputs, strict=True)
+            self._cells(image_id, size_hw, view, output()) for view, output in zip(seen, outputs, strict=True)
         ]
 
     def _cells(self, image_id: str, size_hw: tuple[int, int], view: ViewSettings, found: Output) -> Cells:
@@ -116,7 +118,7 @@ class Predictor:
         number = {name: index for index, name in enumerate(self.settings.cell_types)}
         classes = torch.tensor([number[name] for name in cell_types.tolist()], dtype=torch.int64)
         (found,) = self._inference(image, "fused boxes", [view], (boxes_xyxy, classes))
-        return views.backward_soft_masks(found.masks, view)
+        return views.backward_soft_masks(found().masks, view)
 
     def _inference(
         self,
@@ -124,13 +126,13 @@ class Predictor:
         image_id: str,
         seen: Sequence[ViewSettings],
         given: Given | None,
-    ) -> list[Output]:
-        """What the network finds in each view, or thinks of given boxes.
+    ) -> list[Answer]:
+        """What the network finds in each view, or thinks of given boxes; what is left to do without torch is done at the call.
 
         Where a GPU's memory does not last, fewer views at once, fewer pixels and then the CPU are tried.
         """
 
-        def work(step: Step) -> list[Output]:
+        def work(step: Step) -> list[Answer]:
             with placed(self._model, step.on_cpu):
                 return [
                     output
@@ -142,7 +144,7 @@ class Predictor:
 
     def _through_network(
         self, image: NDArray[np.uint8], seen: Sequence[ViewSettings], given: Given | None, side: float
-    ) -> list[Output]:
+    ) -> list[Answer]:
         """The network run once on views of one size, the image's side times `side`."""
         scale = self.settings.input_scale * side
         pixels = [views.forward(image, view, scale) for view in seen]
@@ -154,8 +156,11 @@ class Predictor:
         try:
             with torch.inference_mode():
                 with predicting_in(self.settings.gpu_precision, device):
+                    if self.settings.network == "flows":
+                        answers: list[Answer] = self._model.answers(inputs)
+                        return answers
                     found = self._model.inference(inputs, boxes, do_postprocess=False)
-                return fetched(found, as_bytes=given is None)
+                return [_known(output) for output in fetched(found, as_bytes=given is None)]
         finally:
             self._model.train(training)
 
@@ -172,6 +177,10 @@ class Predictor:
         )
         instances.pred_classes = classes
         return instances
+
+
+def _known(output: Output) -> Answer:
+    return lambda: output
 
 
 def _batches(seen: Sequence[ViewSettings], views_at_once: int) -> list[Sequence[ViewSettings]]:

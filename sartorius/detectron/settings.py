@@ -10,13 +10,14 @@ from sartorius.config import ModelSettings
 from sartorius.config.per_type import value_for
 from sartorius.detectron.backbones import add_backbone_keys, build_cell_fpn_backbone
 from sartorius.detectron.clipping import add_clipping_keys
-from sartorius.detectron.flow_network import CellFlows, add_flow_keys
+from sartorius.detectron.flow_network import CellFlows
 from sartorius.detectron.heads import CascadeCellROIHeads, CellROIHeads, add_box_keys
 from sartorius.detectron.mask_head import CellMaskHead, add_mask_keys
 from sartorius.detectron.network import CellRCNN
 from sartorius.detectron.optimizers import add_optimizer_keys
 from sartorius.detectron.proposals import CellRPN
 from sartorius.detectron.sampling import add_detection_head_keys
+from sartorius.detectron.unread_keys import keys_not_read
 from sartorius.detectron.weights import reason
 from sartorius.errors import UserError, did_you_mean
 
@@ -40,86 +41,6 @@ IMAGENET_MEAN_STD: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 #: Mean and standard deviation of the competition's grey images.
 DATASET_MEAN, DATASET_STD = 127.0, 15.0
-#: Keys of a detectron2 configuration that nothing here reads or that a key of ours has, and what to use in their place.
-#: Left out is what a key of ours settles but cannot say: the stride, mean and deviation that a backbone was trained with
-#: elsewhere, the weight of a box loss, boxes of one class, other numbers of proposals in training than in prediction.
-NOT_READ: Mapping[str, str] = {
-    "CUDNN_BENCHMARK": "",
-    "DATALOADER.": "sampling, data_workers",
-    "DATASETS.": "--data, --folds",
-    "GLOBAL.": "",
-    "INPUT.": "input_scale, scale_jitter, crop_px, flips, turns",
-    "MODEL.ANCHOR_GENERATOR.ANGLES": "",
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": "anchor_ratios",
-    "MODEL.ANCHOR_GENERATOR.SIZES": "anchor_sizes_px",
-    "MODEL.BACKBONE.FREEZE_AT": "freeze_stages",
-    "MODEL.BACKBONE.NAME": "",
-    "MODEL.DEVICE": "--gpus, --device",
-    "MODEL.FLOWS.MASK_SIDE": "mask_grid_px",
-    "MODEL.FPN.IN_FEATURES": "backbone_stages",
-    "MODEL.FPN.OUT_CHANNELS": "pyramid_channels",
-    "MODEL.KEYPOINT_ON": "",
-    "MODEL.LOAD_PROPOSALS": "",
-    "MODEL.MASK_ON": "",
-    "MODEL.META_ARCHITECTURE": "",
-    "MODEL.PANOPTIC_FPN.": "",
-    "MODEL.PROPOSAL_GENERATOR.NAME": "",
-    "MODEL.RESNETS.DEPTH": "backbone",
-    "MODEL.RESNETS.NUM_GROUPS": "backbone",
-    "MODEL.RESNETS.OUT_FEATURES": "backbone_stages",
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": "backbone",
-    "MODEL.RESNETS.STEM_STRIDE": "first_stride",
-    "MODEL.RESNETS.WIDTH_PER_GROUP": "backbone",
-    "MODEL.RETINANET.": "",
-    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "box_loss",
-    "MODEL.ROI_BOX_HEAD.FC_DIM": "box_head_channels",
-    "MODEL.ROI_BOX_HEAD.NAME": "",
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "roi_batch",
-    "MODEL.ROI_HEADS.BOX_REFINEMENT_HEAD": "box_refinement_head",
-    "MODEL.ROI_HEADS.BOX_VOTING_SIGMA": "box_voting_sigma",
-    "MODEL.ROI_HEADS.CLASS_WEIGHTS": "class_weights",
-    "MODEL.ROI_HEADS.IN_FEATURES": "backbone_stages",
-    "MODEL.ROI_HEADS.MASK_IOU_HEAD": "mask_iou_head",
-    "MODEL.ROI_HEADS.MIN_SCORES": "min_score",
-    "MODEL.ROI_HEADS.NAME": "cascade",
-    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "box_nms_iou",
-    "MODEL.ROI_HEADS.NUM_CLASSES": "cell_types",
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "min_score",
-    "MODEL.ROI_HEADS.TRAIN_ONLY": "train_only",
-    "MODEL.ROI_KEYPOINT_HEAD.": "",
-    "MODEL.ROI_MASK_HEAD.CONV_DIM": "mask_head_channels",
-    "MODEL.ROI_MASK_HEAD.LOSS": "mask_loss",
-    "MODEL.ROI_MASK_HEAD.NAME": "",
-    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": "mask_grid_px",
-    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "rpn_batch",
-    "MODEL.RPN.IN_FEATURES": "backbone_stages",
-    "MODEL.SEM_SEG_HEAD.": "",
-    "MODEL.WEIGHTS": "--weights",
-    "OUTPUT_DIR": "--runs",
-    "SEED": "--seed",
-    "SOLVER.AMP.": "precision",
-    "SOLVER.BACKBONE_LR_FACTOR": "backbone_lr_factor",
-    "SOLVER.BASE_LR": "base_lr",
-    "SOLVER.CHECKPOINT_PERIOD": "checkpoint_period",
-    "SOLVER.IMS_PER_BATCH": "batch_size",
-    "SOLVER.LARGEST_GRADIENT_NORM": "clip_gradient_norm",
-    "SOLVER.LR_SCHEDULER_NAME": "schedule",
-    "SOLVER.MAX_ITER": "iterations",
-    "SOLVER.OPTIMIZER": "optimizer",
-    "SOLVER.REFERENCE_WORLD_SIZE": "batch_size",
-    "SOLVER.STEPS": "step_fractions",
-    "SOLVER.WARMUP_ITERS": "warmup_iterations",
-    "SOLVER.WEIGHT_DECAY": "weight_decay",
-    "TEST.": "detections_per_image, evaluation_period, the views of an ensemble",
-    "VERSION": "",
-    "VIS_PERIOD": "",
-}
-#: The same where there is one box head.
-NOT_READ_WITHOUT_CASCADE: Mapping[str, str] = {"MODEL.ROI_BOX_CASCADE_HEAD.": "cascade: true"}
-#: The same where there are no boxes.
-NOT_READ_BY_FLOWS: Mapping[str, str] = dict.fromkeys(
-    ("MODEL.ANCHOR_GENERATOR.", "MODEL.FPN.", "MODEL.PROPOSAL_GENERATOR.", "MODEL.ROI_", "MODEL.RPN."), ""
-)
 #: Factor on a box loss that is one minus an IoU; source: mmdetection's GIoU configurations.
 IOU_LOSS_WEIGHT = 10.0
 
@@ -137,15 +58,12 @@ def detectron_config(settings: ModelSettings, device: str) -> CfgNode:
     add_mask_keys(cfg)
     add_detection_head_keys(cfg)
     add_clipping_keys(cfg)
-    add_flow_keys(cfg)
     add_optimizer_keys(cfg)
     _set_architecture(cfg, settings)
     _set_solver(cfg, settings)
     _set_inference(cfg, settings)
     cfg.MODEL.DEVICE = device
-    not_read = {**NOT_READ, **({} if settings.cascade else NOT_READ_WITHOUT_CASCADE)}
-    if settings.network == "flows":
-        not_read |= NOT_READ_BY_FLOWS
+    not_read = keys_not_read(settings)
     for key, value in settings.detectron.items():
         _set_key(cfg, key, value, not_read)
     cfg.freeze()
@@ -232,7 +150,6 @@ def _set_heads(cfg: CfgNode, settings: ModelSettings) -> None:
     mask.CONV_DIM = settings.mask_head_channels
     mask.POOLER_RESOLUTION = settings.mask_grid_px // 2
     mask.LOSS = settings.mask_loss
-    cfg.MODEL.FLOWS.MASK_SIDE = settings.mask_grid_px
     heads.BOX_REFINEMENT_HEAD = settings.box_refinement_head
     heads.MASK_IOU_HEAD = settings.mask_iou_head
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 
-from sartorius.detectron.flow_cells import cells_of, flow_targets
+from sartorius.detectron.flow_cells import DrawnPicture, cells_of, flow_targets
 from sartorius.detectron.flow_fields import flows_of
+from sartorius.detectron.transfer import Output
 from sartorius.rle import Crop, dense_from_coco
 from sartorius.soft_masks import binarised
 
@@ -55,20 +56,53 @@ def test_a_picture_without_cells_is_all_background() -> None:
     assert (targets["cell_classes"] == -1).all()
 
 
+def found_in(
+    labels: NDArray[np.int32],
+    inside: NDArray[np.float32] | None = None,
+    types: NDArray[np.float32] | None = None,
+    flow_length: float = 1.0,
+    stride: int = 1,
+    min_scores: tuple[float, ...] = (0.0,),
+    most_cells: int = 100,
+) -> Output:
+    """What is found in the drawing of cells that is right but for what is given."""
+    drawn = DrawnPicture(
+        flows=flows_of(labels) * np.float32(flow_length),
+        inside=(labels > 0).astype(np.float32) if inside is None else inside,
+        types=np.ones((len(min_scores), *labels.shape), dtype=np.float32) if types is None else types,
+        stride=stride,
+        network_hw=(labels.shape[0] * stride, labels.shape[1] * stride),
+    )
+    return cells_of(drawn, np.array(min_scores), most_cells, 28)
+
+
 def test_a_drawing_that_is_right_gives_back_the_cells() -> None:
     labels = np.zeros((50, 60), dtype=np.int32)
     labels[5:25, 4:34] = 1
     labels[25:45, 10:22] = 2
     types = np.zeros((3, 50, 60), dtype=np.float32)
     types[2][labels == 1] = types[1][labels == 2] = 1
-    found = cells_of(flows_of(labels), (labels > 0).astype(np.float32), types, 28)
-    assert found.boxes_xyxy.tolist() == [[4, 5, 34, 25], [10, 25, 22, 45]]
-    assert found.classes.tolist() == [2, 1]
+    found = found_in(labels, types=types, min_scores=(0, 0, 0))
+    assert sorted(found.boxes_xyxy.tolist()) == [[4, 5, 34, 25], [10, 25, 22, 45]]
+    assert found.classes[np.argsort(found.boxes_xyxy[:, 0])].tolist() == [2, 1]
     assert found.scores == pytest.approx([1, 1], abs=0.02)
-    soft = np.rint(255 * found.masks).astype(np.uint8)
-    masks = binarised(soft, found.boxes_xyxy.astype(np.float32), (50, 60), 0.5)
-    for number, mask in enumerate(masks, start=1):
-        np.testing.assert_array_equal(dense_from_coco(mask), labels == number)
+    for mask, box in zip(
+        binarised(found.masks, found.boxes_xyxy, (50, 60), 0.5), found.boxes_xyxy, strict=True
+    ):
+        np.testing.assert_array_equal(dense_from_coco(mask), labels == (1 if box[0] == 4 else 2))
+
+
+@pytest.mark.parametrize("size_hw", [(20, 100), (100, 20), (19, 60), (40, 70)])
+def test_bent_cells_keep_their_form_on_the_grid_of_a_mask(size_hw: tuple[int, int]) -> None:
+    short, long = sorted(size_hw)
+    across, along = np.mgrid[:short, :long]
+    bend = (short - 7) * (0.5 - 0.5 * np.cos(2 * np.pi * along / long))
+    labels = (np.abs(across - bend - 3) <= 3).astype(np.int32)
+    labels = labels if labels.shape == size_hw else labels.T.copy()
+    found = found_in(labels)
+    (best,) = binarised(found.masks, found.boxes_xyxy, size_hw, 0.5)[:1]
+    mask = dense_from_coco(best)
+    assert (mask & (labels > 0)).sum() / (mask | (labels > 0)).sum() > 0.9
 
 
 def test_masks_are_as_sure_as_their_pixels_and_leave_out_other_cells() -> None:
@@ -77,41 +111,48 @@ def test_masks_are_as_sure_as_their_pixels_and_leave_out_other_cells() -> None:
     inside = np.where(labels > 0, 0.8, 0.3).astype(np.float32)
     inside[:, :3] = 0.9
     inside[:4, 42:46] = 0.2  # a corner of the second cell is none of it
-    types = np.ones((1, 28, 60), dtype=np.float32)
-    flows = flows_of(labels)
-    first, second = cells_of(flows, inside, types, 28).masks
+    found = found_in(labels, inside)
+    first, second = found.masks[np.argsort(found.boxes_xyxy[:, 0])] / 255
     assert first[:, 0] == pytest.approx(np.full(28, 0.9), abs=0.02)
     assert first[:, -1] == pytest.approx(np.full(28, 0.8), abs=0.02)
     assert second[1, -2] == pytest.approx(0.2, abs=0.02)
     assert second[:, 0] == pytest.approx(np.full(28, 0.8), abs=0.02)
 
 
-def test_a_cell_scores_less_the_less_sure_its_pixels_are_and_the_worse_the_flows_fit() -> None:
+def two_squares() -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The second is less sure."""
     labels = np.zeros((30, 60), dtype=np.int32)
     labels[5:25, 4:24], labels[5:25, 34:54] = 1, 2
-    types = np.ones((1, 30, 60), dtype=np.float32)
-    flows, inside = flows_of(labels), np.where(labels > 0, 0.9, 0.1).astype(np.float32)
+    inside = np.where(labels > 0, 0.9, 0.1).astype(np.float32)
     inside[labels == 2] = 0.6
-    assert cells_of(flows, inside, types, 28).scores == pytest.approx([0.9, 0.6], abs=0.02)
-    weak = cells_of(flows * np.float32(0.5), inside, types, 28).scores
+    return labels, inside
+
+
+def test_a_cell_scores_less_the_less_sure_its_pixels_are_and_the_worse_the_flows_fit() -> None:
+    assert found_in(*two_squares()).scores == pytest.approx([0.9, 0.6], abs=0.02)
+    weak = found_in(*two_squares(), flow_length=0.5).scores
     assert weak == pytest.approx([0.9 * 0.75, 0.6 * 0.75], abs=0.02)
 
 
-def test_cells_become_instances_in_pixels_of_the_picture() -> None:
-    labels = np.zeros((30, 40), dtype=np.int32)
-    labels[5:25, 4:24], labels[10:20, 28:38] = 1, 2
-    types = np.ones((1, 30, 40), dtype=np.float32)
-    found = cells_of(flows_of(labels), (labels > 0).astype(np.float32), types, 28)
-    chosen = found.instances(np.array([1]), (60, 80), (2.0, 2.0))
-    assert chosen.image_size == (60, 80)
-    assert chosen.pred_boxes.tensor.tolist() == [[56, 20, 76, 40]]
-    assert chosen.pred_masks.shape == (1, 1, 28, 28)
-    assert chosen.pred_classes.tolist() == [0]
-    assert chosen.scores.dtype == torch.float32
+def test_boxes_are_in_pixels_of_the_picture() -> None:
+    found = found_in(*two_squares(), stride=2)
+    assert found.boxes_xyxy.tolist() == [[8, 10, 48, 50], [68, 10, 108, 50]]
+    assert found.network_hw == (60, 120)
+    assert (found.boxes_xyxy.dtype, found.scores.dtype, found.masks.dtype) == (
+        np.float32,
+        np.float32,
+        np.uint8,
+    )
+
+
+def test_cells_below_their_types_score_and_past_the_most_are_left_out() -> None:
+    labels, inside = two_squares()
+    types = np.stack([labels == 1, labels == 2]).astype(np.float32)
+    for least, kept in (((0.0, 0.0), [0, 1]), ((0.95, 0.0), [1]), ((0.0, 0.7), [0]), ((0.95, 0.7), [])):
+        assert found_in(labels, inside, types, min_scores=least).classes.tolist() == kept
+    assert found_in(labels, inside, types, min_scores=(0, 0), most_cells=1).classes.tolist() == [0]
 
 
 def test_a_drawing_without_cells_gives_none() -> None:
-    nothing = np.zeros((2, 20, 20), dtype=np.float32)
-    found = cells_of(nothing, nothing[0], nothing, 28)
+    found = found_in(np.zeros((20, 20), dtype=np.int32))
     assert len(found.scores) == len(found.classes) == len(found.boxes_xyxy) == len(found.masks) == 0
-    assert len(found.instances(np.zeros(0, dtype=np.int64), (40, 40), (2.0, 2.0))) == 0

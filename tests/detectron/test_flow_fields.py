@@ -81,17 +81,20 @@ def test_cells_come_back_from_their_flows_whether_they_touch_or_bend() -> None:
     np.testing.assert_array_equal(labels_of(flows_of(labels), labels > 0), renumbered(labels))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60), st.integers(4, 10)), max_size=12))
-def test_discs_that_lie_on_each_other_come_back_nearly_whole(discs: list[tuple[int, int, int]]) -> None:
+def test_discs_that_cover_little_of_each_other_come_back(discs: list[tuple[int, int, int]]) -> None:
     labels = np.zeros((50, 60), dtype=np.int32)
     for number, (row, col, radius) in enumerate(discs, start=1):
-        labels[disc(labels.shape, row, col, radius) & (labels == 0)] = number
-    flows = flows_of(labels)
-    back = labels_of(flows, flows.any(axis=0))
-    for number in np.unique(back[back > 0]):
-        own = labels[back == number]
-        assert (own == np.bincount(own).argmax()).mean() > 0.8
+        whole = disc(labels.shape, row, col, radius)
+        free = whole & (labels == 0)
+        if free.sum() >= 0.9 * whole.sum() and free.sum() > 2 * LEAST_PX:
+            labels[free] = number
+    back = labels_of(flows_of(labels), labels > 0)
+    for number in np.unique(labels[labels > 0]):
+        seen = labels == number
+        same = back == np.bincount(back[seen]).argmax()
+        assert (same & seen).sum() / (same | seen).sum() > 0.7
 
 
 def test_cells_of_few_pixels_are_none() -> None:

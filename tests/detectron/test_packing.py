@@ -46,3 +46,15 @@ def test_a_step_travels_as_a_few_arrays_of_grey_values() -> None:
     assert len(tensors) == 6
     assert pack.planes.dtype == torch.uint8
     assert pack.planes.numel() == sum(one["image"].numel() for one in PICTURES)
+
+
+def test_targets_of_flows_travel_with_their_picture() -> None:
+    mapper = TrainingMapper(ModelSettings(network="flows", flips=False))
+    pixels = np.zeros((40, 60), dtype=np.uint8)
+    own = mapper(TrainingImage("p", pixels, (Crop(5, 8, np.ones((16, 19), bool)),), np.zeros(1, np.int64)), 1)
+    (came,) = unpacked(packed([own]), torch.device("cpu"))
+    assert own.keys() == came.keys()
+    for name in ("flows", "cell_classes"):
+        assert own[name].any()
+        assert torch.equal(own[name], came[name])
+    assert len(own["instances"]) == 0  # nobody asks for boxes and masks
