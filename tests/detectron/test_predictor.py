@@ -171,7 +171,8 @@ def test_one_plane_of_bytes_is_the_grey_picture_of_three_planes(model: torch.nn.
 def test_soft_masks_are_the_networks_probabilities_as_the_nearest_bytes(model: torch.nn.Module) -> None:
     with torch.inference_mode():
         plain = model.inference([{"image": torch.from_numpy(picture())[None]}], do_postprocess=False)[0]
-    (output,) = Predictor(model, TINY)._inference(picture(), "p", [ViewSettings()], None)
+    (answer,) = Predictor(model, TINY)._inference(picture(), "p", [ViewSettings()], None)
+    output = answer()
     assert output.masks.dtype == np.uint8
     assert np.array_equal(output.masks, np.rint(plain.pred_masks[:, 0].numpy() * 255))
     assert np.array_equal(output.boxes_xyxy, plain.pred_boxes.tensor.numpy())
