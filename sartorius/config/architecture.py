@@ -25,7 +25,7 @@ class ArchitectureSettings(FrozenSettings):
     network: Literal["mask_rcnn", "flows"] = Field(
         default="mask_rcnn",
         description="mask_rcnn finds boxes and draws a mask in each; flows draws, in every pixel of a cell, the way to its centre, "
-        "and pixels that flow together are a cell (Cellpose), which errs elsewhere: the two make a good ensemble.",
+        "and pixels that flow together are a cell (Cellpose), so that its errors are of another kind.",
     )
     backbone: Literal["r50", "r50_thin", "r101", "r152", "x101_32x8d"] = Field(
         default="r50",

@@ -8,6 +8,9 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import ResNet, build_resnet_backbone
 
+#: How the names of the residual network's weights begin, in every network here.
+RESIDUAL_WEIGHTS = "backbone.bottom_up."
+
 
 def add_backbone_keys(cfg: CfgNode) -> None:
     """Give a detectron2 configuration the keys of this module."""

@@ -5,7 +5,6 @@ Source: Stringer et al. 2021, Cellpose; Ronneberger et al. 2015, U-Net.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from torch.nn import functional
 from sartorius.detectron.backbones import build_cell_resnet
 from sartorius.detectron.flow_cells import DrawnPicture, cells_of
 from sartorius.detectron.quick import quicken
-from sartorius.detectron.transfer import Output
+from sartorius.detectron.transfer import Answer
 
 #: Channels on the way up beside the stem and each residual stage.
 WIDTHS = {"stem": 64, "res2": 64, "res3": 96, "res4": 128, "res5": 160}
@@ -120,9 +119,9 @@ class CellFlows(nn.Module):
         width = WIDTHS["stem"]
         self.flow_head = Conv2d(width, 3, 3, padding=1)
         self.type_head = Conv2d(width, types, 3, padding=1)
-        self._kept = {
-            "min_scores": np.array(min_scores), "most_cells": most_cells, "mask_side": mask_side
-        }  # fmt: skip
+        self._cells_of = partial(
+            cells_of, min_scores=np.array(min_scores), most_cells=most_cells, mask_side=mask_side
+        )
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         quicken(self)
@@ -156,8 +155,9 @@ class CellFlows(nn.Module):
         losses = [_losses(drawn, picture) for drawn, picture in zip(drawings, batched_inputs, strict=True)]
         return {name: torch.stack([one[name] for one in losses]).mean() for name in losses[0]}
 
-    def answers(self, batched_inputs: list[dict[str, object]]) -> list[Callable[[], Output]]:
-        """The cells of each picture, made on the CPU when they are called for, without torch."""
+    def answers(self, batched_inputs: list[dict[str, object]], given: None = None) -> list[Answer]:
+        """The cells of each picture, made on the CPU when they are called for, without torch; none can be given."""
+        assert given is None
         pictures = []
         for picture, drawn in zip(batched_inputs, self(batched_inputs), strict=True):
             planes = (drawn.flows / FLOW_LENGTH, drawn.inside.sigmoid(), drawn.types.softmax(dim=0))
@@ -165,7 +165,7 @@ class CellFlows(nn.Module):
             pictures.append(
                 DrawnPicture(*(plane.cpu().numpy() for plane in planes), self._stride, network_hw)
             )
-        return [partial(cells_of, picture, **self._kept) for picture in pictures]
+        return [partial(self._cells_of, picture) for picture in pictures]
 
     def _drawings(self, planes: list[Tensor]) -> list[Drawing]:
         """What is drawn of each picture (1, H, W): of one size together, as no other size's padding may be seen."""

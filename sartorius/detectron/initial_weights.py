@@ -13,6 +13,7 @@ from iopath.common.file_io import get_cache_dir
 from torch import nn
 from torchvision.models import get_model_weights
 
+from sartorius.detectron.backbones import RESIDUAL_WEIGHTS
 from sartorius.detectron.weights import CellCheckpointer, read_weights, reason
 from sartorius.errors import UserError
 
@@ -26,8 +27,7 @@ _DETECTRON2 = {
 }
 #: Names in torchvision of the backbones that detectron2 has no weights of.
 _TORCHVISION = {"r152": "resnet152"}
-#: How the names of the backbone's weights begin, and those of what stands on it.
-_BACKBONE = "backbone.bottom_up."
+#: How the names of the weights of what stands on the residual network begin.
 _PARTS = {
     "backbone.fpn_": "pyramid",
     **dict.fromkeys(
@@ -128,7 +128,7 @@ def _address(source: str) -> str:
 
 
 def _require_backbone(model: nn.Module, source: str, incompatible: Any) -> None:
-    wanted = {key for key in model.state_dict() if key.startswith(_BACKBONE)}
+    wanted = {key for key in model.state_dict() if key.startswith(RESIDUAL_WEIGHTS)}
     missing = _lacking(incompatible) & wanted
     if missing:
         raise UserError(
@@ -150,7 +150,7 @@ def _require_whole(source: str, incompatible: Any, but: Sequence[str]) -> None:
 def _left_random(model: nn.Module, incompatible: Any) -> str:
     """How many weights of each part were not taken over; nothing for a file that has a backbone alone."""
     lacking = _lacking(incompatible)
-    above = {key for key in model.state_dict() if not key.startswith(_BACKBONE)}
+    above = {key for key in model.state_dict() if not key.startswith(RESIDUAL_WEIGHTS)}
     other_heads = any(key.startswith(tuple(_PARTS)) for key in incompatible.unexpected_keys)
     if lacking == above and not incompatible.incorrect_shapes and not other_heads:
         return ""

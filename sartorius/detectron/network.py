@@ -1,6 +1,7 @@
-"""The network of all our models: detectron2's, trained whole, or its heads alone while everything before them predicts."""
+"""The Mask R-CNN of our models: detectron2's, trained whole, or its heads alone while everything before them predicts."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from sartorius.detectron.mask_iou import predicting
 from sartorius.detectron.quick import quicken
+from sartorius.detectron.transfer import Answer, Output, fetched
 
 
 class CellRCNN(GeneralizedRCNN):
@@ -41,6 +43,13 @@ class CellRCNN(GeneralizedRCNN):
             # once for proposals, once for detections
             self.roi_heads.seeds.expect([seed + 1 for seed in seeds] * 2)
         return super().forward(batched_inputs)
+
+    def answers(
+        self, batched_inputs: list[dict[str, object]], given: list[Instances] | None = None
+    ) -> list[Answer]:
+        """What is found in each picture, or thought of boxes with classes that are given for each, on the CPU."""
+        found = self.inference(batched_inputs, given, do_postprocess=False)
+        return [partial(_known, output) for output in fetched(found, as_bytes=given is None)]
 
     def remember(self, batched_inputs: list[dict[str, object]]) -> None:
         """Let a network of which heads alone are trained know these training pictures as if it had learnt from them."""
@@ -84,6 +93,10 @@ class CellRCNN(GeneralizedRCNN):
             return None
         pixels = torch.stack(planes).to(self.device)
         return ImageList((pixels - self.pixel_mean) / self.pixel_std, [(height, width)] * len(planes))
+
+
+def _known(output: Output) -> Output:
+    return output
 
 
 if CellRCNN.__name__ not in META_ARCH_REGISTRY:

@@ -9,10 +9,8 @@ from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 
+from sartorius.detectron.backbones import RESIDUAL_WEIGHTS
 from sartorius.detectron.clipping import clip_before_each_step
-
-#: How the names of the residual network's weights begin.
-_BACKBONE = "backbone.bottom_up."
 
 
 def add_optimizer_keys(cfg: CfgNode) -> None:
@@ -36,7 +34,7 @@ def build_optimizer(cfg: CfgNode, network: nn.Module) -> torch.optim.Optimizer:
     )
     if solver.BACKBONE_LR_FACTOR != 1:
         of_backbone = {
-            id(weight) for name, weight in network.named_parameters() if name.startswith(_BACKBONE)
+            id(weight) for name, weight in network.named_parameters() if name.startswith(RESIDUAL_WEIGHTS)
         }
         groups = [
             part for group in groups for part in _divided(group, of_backbone, solver.BACKBONE_LR_FACTOR)

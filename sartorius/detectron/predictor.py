@@ -23,7 +23,7 @@ from sartorius.detectron.joining import join_for_inference
 from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.precision import GPU_DTYPES, predicting_in, require_bfloat16
 from sartorius.detectron.settings import detectron_config, refusals_told
-from sartorius.detectron.transfer import Output, fetched, one_plane
+from sartorius.detectron.transfer import Answer, Output, one_plane
 from sartorius.detectron.weights import load_trained, read_ranges
 from sartorius.errors import UserError
 from sartorius.soft_masks import binarised
@@ -33,8 +33,6 @@ _say = logging.getLogger("sartorius")
 #: A soft mask is cell where the mask head is surer than this, as in detectron2.
 MASK_THRESHOLD = 0.5
 
-#: Called for what the network says about a view.
-Answer = Callable[[], Output]
 #: Boxes in pixels of the image with the class of each.
 Given = tuple[NDArray[np.float32], torch.Tensor]
 
@@ -154,13 +152,9 @@ class Predictor:
         training = self._model.training
         self._model.eval()
         try:
-            with torch.inference_mode():
-                with predicting_in(self.settings.gpu_precision, device):
-                    if self.settings.network == "flows":
-                        answers: list[Answer] = self._model.answers(inputs)
-                        return answers
-                    found = self._model.inference(inputs, boxes, do_postprocess=False)
-                return [_known(output) for output in fetched(found, as_bytes=given is None)]
+            with torch.inference_mode(), predicting_in(self.settings.gpu_precision, device):
+                answers: list[Answer] = self._model.answers(inputs, boxes)
+                return answers
         finally:
             self._model.train(training)
 
@@ -177,10 +171,6 @@ class Predictor:
         )
         instances.pred_classes = classes
         return instances
-
-
-def _known(output: Output) -> Answer:
-    return lambda: output
 
 
 def _batches(seen: Sequence[ViewSettings], views_at_once: int) -> list[Sequence[ViewSettings]]:

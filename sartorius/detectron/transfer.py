@@ -1,6 +1,6 @@
 """What goes into a network and comes out of it, between numpy arrays here and a device there: as few bytes as there are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,10 @@ class Output(NamedTuple):
     classes: NDArray[np.int64]
     masks: NDArray[np.uint8] | NDArray[np.float32]
     network_hw: tuple[int, int]
+
+
+#: Called for what a network says about a view, on any thread and without torch.
+Answer = Callable[[], Output]
 
 
 def one_plane(pixels: NDArray[np.uint8]) -> Tensor:

@@ -14,6 +14,7 @@ from tiny_models import TINY
 from sartorius.cells import Cells
 from sartorius.config.members import ViewSettings
 from sartorius.detectron.mapper import TrainingImage
+from sartorius.detectron.network import CellRCNN
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.training_data import TrainingData
@@ -31,6 +32,8 @@ class LowerRightQuarter(torch.nn.Module):
         super().__init__()
         self.score = torch.nn.Parameter(torch.tensor([0.6]))
         self.shown: list[tuple[int, ...]] = []
+
+    answers = CellRCNN.answers
 
     def inference(
         self, inputs: list[dict[str, torch.Tensor]], boxes: object = None, do_postprocess: bool = True
