@@ -59,8 +59,12 @@ def _divided(group: dict[str, Any], of_backbone: set[int], factor: float) -> lis
     return [part for part in parts if part["params"]]
 
 
-class RateHook(hooks.LRScheduler):
-    """detectron2's schedule; the rate that is written down is that of `base_lr`, not that of the most weights."""
+class LRScheduler(hooks.LRScheduler):
+    """detectron2's schedule; the rate that is written down is that of `base_lr`, not that of the most weights.
+
+    Its state stands under the class's name in checkpoints: with another name, runs begun with detectron2's would go on
+    from the warm-up.
+    """
 
     def before_train(self) -> None:
         """Find the weights that learn at that rate."""

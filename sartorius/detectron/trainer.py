@@ -29,7 +29,7 @@ from sartorius.detectron.graphs import replayed
 from sartorius.detectron.initial_weights import RANDOM, load_initial
 from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.logs import logging_into
-from sartorius.detectron.optimizers import RateHook, build_optimizer
+from sartorius.detectron.optimizers import LRScheduler, build_optimizer
 from sartorius.detectron.processes import Machines, bare_model, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.requirements import require_possible
@@ -227,7 +227,7 @@ class CellTrainer(DefaultTrainer):
         self._average = WeightAverage(self._bare_model, decay) if decay else None
         kept = {"average": self._average} if self._average else {}
         self.checkpointer = CellCheckpointer(self.model, str(folder), trainer=self, **kept)
-        built: list[hooks.HookBase | None] = [hooks.IterationTimer(), RateHook()]
+        built: list[hooks.HookBase | None] = [hooks.IterationTimer(), LRScheduler()]
         if self._average:
             built.append(AverageHook(self._average))
         if self._data.validation:

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from detectron2.engine.train_loop import TrainerBase
 from torch import nn
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.clipping import clip_each
+from sartorius.detectron.optimizers import LRScheduler
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.trainer import CellTrainer
 from sartorius.errors import UserError
@@ -108,3 +110,13 @@ def test_adamw_takes_steps_of_the_rate_whatever_the_gradient() -> None:
     layer.weight.grad = torch.tensor([[3000.0, 0.004]])
     optimizer.step()
     torch.testing.assert_close(before - layer.weight.detach(), torch.full((1, 2), 0.1), rtol=1e-3, atol=0)
+
+
+def test_a_run_begun_with_detectron2s_own_schedule_goes_on_at_its_rate() -> None:
+    cfg = detectron_config(ModelSettings(iterations=100), "cpu")
+    optimizer = CellTrainer.build_optimizer(cfg, nn.Linear(2, 1))
+    scheduler = CellTrainer.build_lr_scheduler(cfg, optimizer)
+    run = TrainerBase()
+    run.register_hooks([LRScheduler(optimizer, scheduler)])
+    run.load_state_dict({"iteration": 70, "hooks": {"LRScheduler": {"last_epoch": 70}}})
+    assert scheduler.last_epoch == 70
