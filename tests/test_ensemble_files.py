@@ -68,3 +68,21 @@ def test_the_starter_fuses_the_masks_of_two_views_of_the_model_that_ships():
         "../models/mask_rcnn_r50_lean_heads.yaml",
         "../../models/starter/model.safetensors",
     )
+
+
+def test_flows_are_fused_with_the_starter_where_they_gain():
+    for name, views in (("starter_flows", 2), ("starter_flows_six_views", 6)):
+        settings = load_ensemble_settings(ENSEMBLES / f"{name}.yaml")
+        assert len(settings.views) == views
+        assert [member.name for member in settings.members] == ["starter", "flows"]
+        assert not any(source.startswith("flows/") for source in settings.sources_for("cort"))
+        assert {source.split("/")[0] for source in settings.sources_for("astro")} == {"starter", "flows"}
+
+
+@pytest.mark.parametrize(
+    "folder", sorted((ENSEMBLES.parents[1] / "models").iterdir()), ids=lambda folder: folder.name
+)
+def test_every_model_that_ships_has_weights_a_card_its_images_and_an_ensemble(folder):
+    assert {"README.md", "model.safetensors", "trained_on.csv"} == {file.name for file in folder.iterdir()}
+    named = {member.weights for file in FILES for member in load_ensemble_settings(file).members}
+    assert f"../../models/{folder.name}/model.safetensors" in named
