@@ -54,13 +54,14 @@ class Choice(NamedTuple):
 
 
 def find_offers(folder: Path | None, given: Sequence[Path] = ()) -> list[Offer]:
-    """The ensembles to choose from: those given first, then those of the folder that have their weights here.
+    """The ensembles to choose from: those given first, then those of the folder that have their weights here, small ones first.
 
     folder: a folder of ensemble files; None or a missing one has none.
     Raises UserError if a given file is wrong or lacks its weights, or if there is nothing to choose from.
     """
     in_folder = sorted(folder.glob("*.yaml")) if folder is not None else []
-    paths = {path.resolve(): path for path in in_folder if not missing_files(path)}
+    complete = [path for path in in_folder if not missing_files(path)]
+    paths = {path.resolve(): path for path in sorted(complete, key=_weight_bytes)}
     paths = {path.resolve(): path for path in given} | paths
     offers: list[Offer] = []
     for path in paths.values():
@@ -88,6 +89,12 @@ def missing_files(path: Path) -> list[Path]:
         for file in (member.model, member.weights)
     ]
     return [file for file in named if not file.is_file()]
+
+
+def _weight_bytes(path: Path) -> int:
+    """The size of all weights of an ensemble file: a stranger's first image is not to wait for the largest models."""
+    members = load_ensemble_settings(path).members
+    return sum((path.parent / member.weights).stat().st_size for member in members)
 
 
 class Models:

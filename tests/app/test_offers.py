@@ -32,6 +32,16 @@ def test_of_a_folder_only_ensembles_whose_weights_are_here_are_offered(tmp_path)
     assert [offer.title for offer in offers] == ["Ready"]
 
 
+def test_of_a_folder_the_ensemble_with_the_smallest_weights_comes_first(tmp_path):
+    folder = folder_of_ensembles(tmp_path)
+    (folder / "large.yaml").write_text(
+        (folder / "ready.yaml").read_text().replace("../models/weights.", "../models/large.")
+    )
+    (weights,) = (tmp_path / "models").glob("weights.*")
+    (weights.parent / f"large{weights.suffix}").write_bytes(weights.read_bytes() + b" ")
+    assert [offer.title for offer in find_offers(folder)] == ["Ready", "Large"]
+
+
 def test_a_given_ensemble_comes_first_and_once(tmp_path):
     folder = folder_of_ensembles(tmp_path)
     given = [written_ensemble(tmp_path / "given"), folder / "ready.yaml"]
