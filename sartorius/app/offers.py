@@ -92,7 +92,7 @@ def missing_files(path: Path) -> list[Path]:
 
 
 def _weight_bytes(path: Path) -> int:
-    """The size of all weights of an ensemble file: a stranger's first image is not to wait for the largest models."""
+    """The bytes of all weights of an ensemble file, which are there: a visitor's first image is not to wait for large models."""
     members = load_ensemble_settings(path).members
     return sum((path.parent / member.weights).stat().st_size for member in members)
 
