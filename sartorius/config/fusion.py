@@ -172,5 +172,5 @@ class PostprocessSettings(FrozenSettings):
     label_fill_types: tuple[str, ...] = Field(
         default=(),
         description="Cell types whose outlines are filled as the competition's labels were, by a rule for convex "
-        "polygons: upward branches hollow, webs between legs filled. For models trained on mended labels.",
+        "polygons: upward branches hollow, webs between legs filled.",
     )

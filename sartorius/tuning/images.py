@@ -69,7 +69,7 @@ def read_cached_images(
 ) -> CachedImages:
     """The cached images with their truth, split into parts.
 
-    n_parts, seed: used when all images are of one fold, which is then split with wells kept together; images of
+    n_parts, seed: used when all images are of one fold, which is then split, images of one well together; those of
     several folds have these as their parts.
     Raises UserError if a prediction is missing or of another size than the truth, an image is in two caches or in no
     fold, or nothing is left.
@@ -145,9 +145,11 @@ def _parts(image_ids: Sequence[str], folds: Mapping[str, int], data: Data, n_par
     truth = read_truth(data.truth, image_ids)
     groups = read_groups(data.truth)
     inner = make_folds(truth, groups, n_parts, np.random.default_rng(seed))
+    any_well = len({groups[image_id] for image_id in image_ids}) < len(image_ids)
+    how = "wells kept together" if any_well else "image by image"
     return Parts(
         np.array([inner[image_id] for image_id in image_ids]),
-        f"fold {numbers[0]} split into {n_parts}, wells kept together, seed {seed}",
+        f"fold {numbers[0]} split into {n_parts}, {how}, seed {seed}",
     )
 
 
