@@ -89,7 +89,7 @@ def check_data(data_dir: Path) -> DataCheck:
     """Everything found in `train.csv`, `train/` and `test/` of a data set.
 
     Overlapping and duplicate masks are facts of the competition's own data and so no problems; a missing `test/` and
-    cell types of one's own are notes.
+    cell types of one's own, together in one image or not, are notes.
     Raises UserError if there is no train.csv with the expected columns or no folder of training images.
     """
     table = read_annotation_table(truth_csv(data_dir))
@@ -143,8 +143,16 @@ def _row_findings(annotations: Sequence[Annotation]) -> Iterator[Finding]:
             text = "the row has no cell type"
             yield Finding("problem", "no_type", row.image_id, row.line, text)
         if row.cell_type != seen.cell_type:
-            text = f"cell type {row.cell_type!r}, but {seen.cell_type!r} in line {seen.line}: one image holds one"
-            yield Finding("problem", "mixed_types", row.image_id, row.line, text)
+            yield _mixed_types(row, seen)
+
+
+def _mixed_types(row: Annotation, seen: Annotation) -> Finding:
+    """A second type in an image: a problem among the competition's, whose images hold one, a note for one's own."""
+    text = f"cell type {row.cell_type!r}, but {seen.cell_type!r} in line {seen.line}: "
+    if {row.cell_type, seen.cell_type} <= {"", *CELL_TYPES}:
+        return Finding("problem", "mixed_types", row.image_id, row.line, text + "one image holds one")
+    text += "an ensemble tells them apart in one image with `type_rule: none`"
+    return Finding("note", "mixed_types", row.image_id, row.line, text)
 
 
 def _other_types(annotations: Sequence[Annotation]) -> Iterator[Finding]:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 #: of it the camera filled; the smallest of these that holds the image's maximum is taken for the camera's.
 CAMERA_BITS = (8, 10, 12, 14, 16)
 
+#: Fractions up to this have a scale of their own, such as ratios around 1; no 8-bit picture is as dark.
+_MOST_RATIO = 16
+
 #: How bright red, green and blue look. Source: ITU-R BT.601.
 _RGB_WEIGHTS = (0.299, 0.587, 0.114)
 #: Rows that are converted at once, so that a large image has no second copy of itself as floats.
@@ -49,11 +52,12 @@ def levels_of(lowest: float, highest: float, dtype: np.dtype[Any]) -> Levels:
 
     8 bit stays as it is. Whole numbers from 0 to 65535 use the range of the smallest of `CAMERA_BITS` that holds the
     highest value, so a 12-bit camera's file and an 8-bit picture multiplied by 257 both use the whole range, the
-    latter giving the picture again. Fractions inside [0, 1] use that range, other fractions up to 65535 that of
-    `CAMERA_BITS`. Anything else, negative numbers for example, is stretched from its lowest to its highest value.
+    latter giving the picture again. Fractions inside [0, 1] use that range, those up to 16, ratios to a flat field for
+    example, from 0 to the highest value, other fractions up to 65535 that of `CAMERA_BITS`. Anything else, negative
+    numbers for example, is stretched from its lowest to its highest value.
     """
-    if dtype == np.bool_ or (dtype.kind == "f" and lowest >= 0 and highest <= 1):
-        return Levels(0, 1)
+    if dtype == np.bool_ or (dtype.kind == "f" and lowest >= 0 and highest <= _MOST_RATIO):
+        return Levels(0, max(1, highest))
     if dtype == np.uint8:
         return Levels(0, 255)
     if lowest >= 0 and highest < 2 ** CAMERA_BITS[-1]:

@@ -88,7 +88,7 @@ def _stack_levels(path: Path, _changed_ns: int, _bytes: int) -> Levels | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[list[_Plane]]:
-    """The planes of a file in order; thumbnails and the smaller levels of a pyramid are left out."""
+    """The planes of a file in order; thumbnails, the smaller levels of a pyramid and other files' planes are left out."""
     with _silent("tifffile"):
         try:
             with tifffile.TiffFile(path) as tiff:
@@ -103,16 +103,18 @@ def _opened(path: Path) -> Iterator[list[_Plane]]:
 
 
 def _planes(tiff: Any) -> list[_Plane]:
+    """The planes that this file holds itself: tifffile adds those of other files of an OME or Micro-Manager set."""
     planes: list[_Plane] = []
     for series in tiff.series:
         if series.keyframe.is_reduced and planes:
             continue
         count = math.prod(series.shape) // math.prod(series.keyframe.shape)
         if len(series.pages) == count:
-            planes += [_Plane(page, 0) for page in series.pages if page is not None]
+            planes += [_Plane(page, 0) for page in series.pages if page is not None and page.parent is tiff]
         else:  # a large ImageJ stack: one page, all pixels behind each other
             planes += [_Plane(series.keyframe, behind) for behind in range(count)]
-    return planes
+    # A copy under another name has none of its own where its metadata name the original.
+    return planes or [_Plane(page, 0) for page in tiff.pages]
 
 
 def _grey(path: Path, plane: _Plane) -> NDArray[Any]:

@@ -42,10 +42,11 @@ def _folder_format(path: Path) -> FormatName | None:
         return "imagej"
     if any(path.glob("*.geojson")):
         return "geojson"
-    if is_yolo(path):
-        return "yolo"
     entries = [*path.glob("*"), *path.glob("*/*")]
-    return "labels" if any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries) else None
+    image_ids = {entry.stem for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES}
+    if is_yolo(path, image_ids):
+        return "yolo"
+    return "labels" if image_ids else None
 
 
 def _file_format(path: Path) -> FormatName | None:

@@ -1,6 +1,6 @@
 """YOLO segmentation text: one file per image, one line per cell, its outline as fractions of width and height."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,9 @@ _WHAT = "YOLO text"
 def read_yolo(path: Path, known: Known) -> dict[str, Cells]:
     """The cells of YOLO segmentation files by image id, the file's name without ending.
 
-    path: a `.txt` file, a folder of them, or a data set's folder with `labels/` (or `labels/<split>/`) and
-        `data.yaml`, whose names the cell types are; without it they are the competition's types.
+    path: a `.txt` file, a folder of them, or a data set's folder with `labels/` (or `labels/<split>/`). The names in
+        `data.yaml`, in that folder or at most two above `labels/`, are the cell types; without it they are the
+        competition's types.
     known: the images, whose sizes the files do not tell. Images without a file are left out.
     A line is `class x1 y1 x2 y2 …`, with the score at its end where there is one. A pixel is cell if its centre lies
     inside the outline an odd number of times, so that an outline that runs to a hole and back keeps the hole.
@@ -67,24 +68,53 @@ def write_yolo(path: Path, found: Mapping[str, Cells], known: Known) -> None:
         temporary.write_text(yaml.safe_dump({"path": ".", "names": names}, sort_keys=False), encoding="utf-8")
 
 
-def is_yolo(path: Path) -> bool:
-    """Whether a folder holds YOLO's text files."""
-    return (path / "labels").is_dir() or any(path.glob("*.txt"))
+def is_yolo(path: Path, image_ids: Collection[str]) -> bool:
+    """Whether a folder holds YOLO's text files; beside images, other text such as a README is none.
+
+    image_ids: the images in the folder. With none, any text is taken for YOLO's.
+    """
+    files = path.glob("*.txt")
+    return (path / "labels").is_dir() or any(
+        not image_ids or _begins_as_yolo(file, image_ids) for file in files
+    )
+
+
+def _begins_as_yolo(file: Path, image_ids: Collection[str]) -> bool:
+    """Whether a text begins with a class and numbers, a box at least, or is empty, as for an image without cells."""
+    with file.open(encoding="utf-8-sig", errors="replace") as stream:
+        words = stream.readline().split()
+    try:
+        return len([float(word) for word in words]) >= 5 or (not words and file.stem in image_ids)
+    except ValueError:
+        return False
 
 
 def _text_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    folder = path / "labels" if (path / "labels").is_dir() else path
+    folder = _text_folder(path)
     files = sorted(file for file in folder.rglob("*.txt") if not file.name.startswith("."))
     if not files:
         raise UserError(f"{folder}: expected YOLO text files (.txt), found none")
     return files
 
 
+def _text_folder(path: Path) -> Path:
+    if path.is_file():
+        return path.parent
+    return path / "labels" if (path / "labels").is_dir() else path
+
+
+def _data_file(path: Path) -> Path | None:
+    """The nearest `data.yaml`: beside the text files or, if they are in `labels` or a split of it, up to two above."""
+    folder = _text_folder(path).absolute()
+    above = folder.parents[:2] if "labels" in (folder.name, folder.parent.name) else ()
+    return next((place / DATA_FILE for place in (folder, *above) if (place / DATA_FILE).is_file()), None)
+
+
 def _class_names(path: Path) -> dict[int, str]:
-    file = path / DATA_FILE
-    if not file.is_file():
+    file = _data_file(path)
+    if file is None:
         return dict(enumerate(CELL_TYPES))
     try:
         names = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]

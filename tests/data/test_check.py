@@ -43,6 +43,15 @@ def test_a_cell_type_of_ones_own_is_told_once_and_is_no_problem(tmp_path):
     assert cotr.endswith("; did you mean cort?")
 
 
+def test_cell_types_of_ones_own_in_one_image_are_no_problem(tmp_path):
+    folder = data_set(tmp_path, "a,1 1,4,2,hela", "a,3 1,4,2,glia", "b,1 1,4,2,cort", "b,3 1,4,2,hela")
+    result = check_data(folder)
+    mixed = [found for found in result.notes if found.kind == "mixed_types"]
+    assert [(found.image_id, found.line) for found in mixed] == [("a", 3), ("b", 5)]
+    assert mixed[0].message.startswith("cell type 'glia', but 'hela' in line 2: an ensemble tells them apart")
+    assert not result.problems
+
+
 @pytest.mark.parametrize(
     ("row", "kind"),
     [

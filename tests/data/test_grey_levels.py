@@ -24,6 +24,21 @@ def test_any_number_type_becomes_bytes(pixels, expected):
     assert grey_bytes(pixels).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.array([[0.0, 0.9, 1.8]]), [[0, 128, 255]]),
+        (np.array([[0.0, 0.5, 1.0001]]), [[0, 127, 255]]),
+        (np.array([[0.0, 0.1]]), [[0, 26]]),
+        (np.array([[0.0, 17.0]]), [[0, 17]]),
+        (np.array([[0, 2]], np.uint16), [[0, 2]]),
+    ],
+    ids=["around 1", "just over 1", "all below 1", "an 8-bit picture's", "whole numbers"],
+)
+def test_fractions_a_little_over_one_have_a_scale_of_their_own(pixels, expected):
+    assert grey_bytes(pixels).tolist() == expected
+
+
 def test_conversion_in_blocks_of_rows_changes_nothing():
     pixels = np.random.default_rng(0).integers(0, 4096, (1000, 7), dtype=np.uint16)
     assert np.array_equal(as_bytes(pixels), np.round(pixels * (255 / 4095)).astype(np.uint8))

@@ -127,6 +127,51 @@ def test_every_plane_of_a_large_imagej_colour_stack_becomes_grey(tmp_path):
     assert np.array_equal(found, colours[..., 0])
 
 
+def ome_xml(files: dict[str, int]) -> str:
+    """What each file of an OME-TIFF set says of all of them, by name and number of planes."""
+    places, first = [], 0
+    for name, count in files.items():
+        uuid = f'<UUID FileName="{name}">urn:uuid:{name}</UUID>'
+        places += [
+            f'<TiffData IFD="{ifd}" FirstT="{first + ifd}" PlaneCount="1">{uuid}</TiffData>'
+            for ifd in range(count)
+        ]
+        first += count
+    return (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="48" SizeY="64" SizeC="1" SizeZ="1" '
+        f'SizeT="{first}"><Channel ID="Channel:0" SamplesPerPixel="1"/>{"".join(places)}</Pixels></Image></OME>'
+    )
+
+
+def write_ome_set(folder: Path, compression: str, **planes: list[np.ndarray]) -> None:
+    files = {f"{name}.ome.tif": pictures for name, pictures in planes.items()}
+    text = ome_xml({name: len(pictures) for name, pictures in files.items()})
+    for name, pictures in files.items():
+        first, *others = (Image.fromarray(picture) for picture in pictures)
+        options = {"compression": compression, "tiffinfo": {270: text}}
+        first.save(folder / name, save_all=True, append_images=others, **options)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_each_file_of_a_set_has_its_own_planes_alone(tmp_path, compression):
+    long = [NOISE, 255 - NOISE, NOISE // 2]
+    write_ome_set(tmp_path, compression, long=long, short=[NOISE // 3])
+    with tifffile.TiffFile(tmp_path / "short.ome.tif") as file:
+        assert file.series[0].is_multifile
+    found = {image_id: read_grey(path).tolist() for image_id, path in list_images(tmp_path).items()}
+    expected = {f"long.ome_p{plane:03}": picture for plane, picture in enumerate(long, start=1)}
+    assert found == {name: p.tolist() for name, p in (expected | {"short.ome": NOISE // 3}).items()}
+
+
+def test_a_copy_of_a_file_that_names_the_original_has_planes(tmp_path):
+    write_ome_set(tmp_path, "raw", a=[NOISE, 255 - NOISE])
+    (tmp_path / "copy.tif").write_bytes((tmp_path / "a.ome.tif").read_bytes())
+    found = {image_id: read_grey(path).tolist() for image_id, path in list_images(tmp_path).items()}
+    pictures = [NOISE.tolist(), (255 - NOISE).tolist()] * 2
+    assert found == dict(zip(["a.ome_p001", "a.ome_p002", "copy_p001", "copy_p002"], pictures, strict=True))
+
+
 def test_files_read_in_two_threads_at_once_leave_the_librarys_messages_as_they_were(caplog):
     first, second = _silent("tifffile"), _silent("tifffile")
     with ExitStack() as one, ExitStack() as other:

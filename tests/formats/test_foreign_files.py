@@ -141,6 +141,18 @@ def test_label_images_of_one_type_each_beside_their_image_are_read(tmp_path):
     assert found.cell_types.tolist() == ["class1", "class1"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("README.txt", "Cells of 3 wells"), ("a_cp_outlines.txt", "1,1,3,1,3,3"), ("b_cp_outlines.txt", "")],
+)
+@pytest.mark.parametrize("place", [".", "a"])
+def test_text_beside_label_images_leaves_them_label_images(tmp_path, place, name, text):
+    (tmp_path / place).mkdir(exist_ok=True)
+    tifffile.imwrite(tmp_path / place / "a.tif", np.array([[1, 2]], np.uint8))
+    (tmp_path / name).write_text(text)
+    assert detect_format(tmp_path) == "labels"
+
+
 def test_two_files_of_the_same_labels_are_refused(tmp_path):
     folder = tmp_path / "labels"
     folder.mkdir()

@@ -4,7 +4,7 @@ import pytest
 from drawing import drawn
 
 from sartorius.errors import UserError
-from sartorius.formats import read_any
+from sartorius.formats import detect_format, read_any
 
 
 def test_two_yolo_files_of_one_image_are_refused(tmp_path, images):
@@ -23,6 +23,41 @@ def test_yolo_text_without_names_has_the_competitions_types(tmp_path, images):
         ["astro"],
         [0.875],
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a", "0 0 0 1 0 1 1\n"), ("a", ""), ("b", "0 0 0 1 0 1 1 .5\n"), ("a", "0 0.5 0.5 0.2 0.2\n")],
+    ids=["a cell", "no cells", "of another image", "a box, which is refused by its line"],
+)
+def test_yolo_text_beside_an_image_is_yolo(tmp_path, name, text):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "README.txt").write_text("Cells of 3 wells")
+    (tmp_path / f"{name}.txt").write_text(text)
+    assert detect_format(tmp_path) == "yolo"
+
+
+@pytest.mark.parametrize("place", ["labels", "labels/train", "train/labels"])
+@pytest.mark.parametrize("path", ["", "a.txt"])
+def test_the_names_of_classes_are_found_above_the_folder_labels(tmp_path, monkeypatch, images, place, path):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "data.yaml").write_text("names: {0: hela}\n")
+    (tmp_path / place / "a.txt").write_text("0 0 0 1 0 1 1\n")
+    assert read_any(tmp_path / place / path, images)["a"].cell_types.tolist() == ["hela"]
+    monkeypatch.chdir(tmp_path / place)
+    assert read_any(path or ".", images)["a"].cell_types.tolist() == ["hela"]
+
+
+def test_the_nearest_names_of_classes_hold_and_none_are_looked_for_far_away(tmp_path, images):
+    folder, other = tmp_path / "mine" / "labels", tmp_path / "other"
+    for place in (folder, other):
+        place.mkdir(parents=True)
+        (place / "a.txt").write_text("0 0 0 1 0 1 1\n")
+    (tmp_path / "data.yaml").write_text("names: [far]\n")
+    (tmp_path / "mine" / "data.yaml").write_text("names: [near]\n")
+    assert read_any(folder, images)["a"].cell_types.tolist() == ["near"]
+    assert read_any(folder.parent, images)["a"].cell_types.tolist() == ["near"]
+    assert read_any(other, images)["a"].cell_types.tolist() == ["shsy5y"]
 
 
 @pytest.mark.parametrize(
