@@ -110,9 +110,14 @@ def _found(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
 
 
 def refuse_other_settings(folder: Path, settings: ModelSettings) -> None:
-    """Raise UserError if the run in a folder was made with other settings; one that lacks newer keys has their defaults."""
-    before = read_settings(folder / "config.yaml", ModelSettings).model_dump(mode="json")
-    now = settings.model_dump(mode="json")
+    """Raise UserError if the run in a folder was made with other settings; one that lacks newer keys has their defaults.
+
+    Why a run is made, its `hypothesis`, may be told otherwise.
+    """
+    before, now = (
+        some.model_dump(mode="json", exclude={"hypothesis"})
+        for some in (read_settings(folder / "config.yaml", ModelSettings), settings)
+    )
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
         details = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in changed)

@@ -83,6 +83,7 @@ def test_only_the_same_settings_are_resumed(tmp_path: Path) -> None:
     open_run(tmp_path, ModelSettings(), resume=True)
     with pytest.raises(UserError, match=r"other settings: base_lr: 0\.0005 -> 0\.1"):
         open_run(tmp_path, ModelSettings(base_lr=0.1), resume=True)
+    open_run(tmp_path, ModelSettings(hypothesis="Told better."), resume=True)
 
 
 FACTS = {

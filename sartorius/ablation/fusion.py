@@ -22,6 +22,7 @@ SEARCHED_AS: dict[str, Searched] = {
     "fusion.mask_threshold": "mask_threshold",
     "fusion.second_of_source": "second_of_source",
     "fusion.min_votes": "min_votes",
+    "fusion.vote_iou_power": "vote_iou_power",
     "postprocess.nms_iou": "nms",
     "postprocess.min_area_px": "min_area",
     "postprocess.type_rule": "type_rule",

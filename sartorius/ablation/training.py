@@ -14,7 +14,7 @@ from sartorius.ablation.files import AblationFolder, shown
 from sartorius.ablation.results import Result, Table, rows_of
 from sartorius.config import load_ensemble_settings, load_model_settings
 from sartorius.errors import UserError
-from sartorius.experiment import refuse_other_settings, run_folder
+from sartorius.experiment import last_checkpoint, refuse_other_settings, run_folder
 from sartorius.files import atomic_path
 from sartorius.tuning.cross import Report, cross_tuned, no_report
 from sartorius.tuning.images import CachedImages, Data, read_cached_images
@@ -98,10 +98,12 @@ def _steps_of_fold(config: Path, training: Training, fold: int) -> list[Step]:
     folder = run_folder(training.runs, config, fold)
     split = ("--folds", str(training.folds_csv), "--fold", str(fold))
     steps = []
-    begun = (folder / "config.yaml").is_file()
+    ended = (folder / WEIGHTS).is_file()
+    known = (folder / "config.yaml").is_file()
+    begun = known and (ended or last_checkpoint(folder) is not None)
     if begun:
         refuse_other_settings(folder, load_model_settings(config))
-    if not (folder / WEIGHTS).is_file():
+    if not ended:
         resumed = ("--resume",) if begun else ()
         arguments = ("train", str(config), "--data", str(training.data), *split, "--runs", str(training.runs))
         steps.append(Step("train", (*arguments, *training.train_options, *resumed), folder))

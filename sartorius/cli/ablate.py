@@ -34,6 +34,8 @@ TRAINING_TEXT = (
 
 
 RUNS = Path("runs")
+#: Options of `sartorius train` that the files, or other options of this command, stand for.
+OF_ABLATE = ("--data", "--fold", "--folds", "--overfit", "--resume", "--runs", "--set")
 
 
 def register(app: typer.Typer) -> None:
@@ -131,7 +133,7 @@ def ablate(
             raise UserError(f"{folder}: ablations of training need --data DIR and --folds CSV")
         from sartorius.ablation.training import Training
 
-        training = Training(data, folds, tuple(fold or [0]), runs, device, tuple(shlex.split(train)))
+        training = Training(data, folds, tuple(fold or [0]), runs, device, _train_options(train))
         if dry_run:
             _tell_changes(ablations, training, as_json)
             return
@@ -150,6 +152,20 @@ def _refuse_given(ablations: "AblationFolder", of_the_others: Mapping[str, objec
             else "models, trained and predicted"
         )
         raise UserError(f"{', '.join(given)}: has no effect on ablations of {kind}; leave it out")
+
+
+def _train_options(text: str) -> tuple[str, ...]:
+    """What --train passes on; UserError for what the settings files or options of this command say, also of prediction."""
+    try:
+        options = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UserError(f"--train {text!r}: expected options of `sartorius train`: {error}") from None
+    if own := [option for option in options if option.partition("=")[0] in OF_ABLATE]:
+        raise UserError(
+            f"--train: {', '.join(own)}: {', '.join(OF_ABLATE)} are not passed on; settings belong into the files, folders and "
+            "folds into options of this command"
+        )
+    return options
 
 
 def _of_fusion(

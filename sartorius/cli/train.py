@@ -63,13 +63,11 @@ def train(
 
     model_settings = load_model_settings(config, settings)
     refuse_half_a_fold(folds, fold)
-    from sartorius.detectron.initial_weights import usual_start
     from sartorius.detectron.processes import Machines
     from sartorius.detectron.run_lock import alone_in
     from sartorius.detectron.runs import RunRequest, prepare_run
     from sartorius.detectron.trainer import train as train_model
 
-    weights = weights or usual_start(model_settings.backbone)
     request = RunRequest(
         config=config,
         settings=model_settings,
@@ -91,7 +89,7 @@ def train(
         images = len(run.data.training)
         if place.first:
             typer.echo(f"{images} images to train on, {len(run.data.validation)} to validate on -> {folder}")
-        exported = train_model(run.settings, run.data, folder, weights, place, seed, resume)
+        exported = train_model(run.settings, run.data, folder, run.weights, place, seed, resume)
     if place.first:
         _say_what_came(folder, exported, fold if overfit is None else None)
         if overfit is not None:

@@ -9,14 +9,17 @@ from torch.nn import functional
 
 from sartorius.config.architecture import DETECTION_HEADS
 
-#: How the names of such heads' weights begin; detectron2's own networks have none.
-DETECTION_HEAD_WEIGHTS = tuple(f"roi_heads.{head}." for head in DETECTION_HEADS)
 #: Channels of the three convolutions and of the two layers after them, and groups of the norms in between.
 _CONVOLVED, _LAST_CONVOLVED, _HIDDEN, _GROUPS = 128, 64, 256, 32
 #: Side in network pixels of a box whose size counts as 0.
 _USUAL_SIDE_PX = 120.0
 #: Detections that a CPU takes at once, whose features then stay near the processor.
 _AT_ONCE = 64
+
+
+def new_head_weights(trained: Sequence[str]) -> tuple[str, ...]:
+    """How the names of weights begin that the heads to be trained need not have before: detectron2's own networks lack them."""
+    return tuple(f"roi_heads.{head}." for head in DETECTION_HEADS if head in trained)
 
 
 class DetectionHead(nn.Module):

@@ -64,7 +64,9 @@ def usual_start(backbone: str) -> str | None:
     return RANDOM if model_zoo(backbone) is None else None
 
 
-def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_but: Sequence[str] = ()) -> str:
+def load_initial(
+    model: nn.Module, backbone: str, weights: Path | None, whole_but: Sequence[str] | None = None
+) -> str:
     """Put pretrained weights into a model that will be trained; returns where they came from.
 
     weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
@@ -96,7 +98,7 @@ def load_initial(model: nn.Module, backbone: str, weights: Path | None, whole_bu
             "pass the file with --weights FILE"
         ) from None
     _require_backbone(model, source, incompatible)
-    if whole_but:
+    if whole_but is not None:
         _require_whole(source, incompatible, whole_but)
     if left := _left_random(model, incompatible):
         logging.getLogger("sartorius").info(
@@ -141,9 +143,10 @@ def _require_whole(source: str, incompatible: Any, but: Sequence[str]) -> None:
     """Raises UserError unless the file had all weights whose names do not begin so, in the network's shapes."""
     lacking = sorted(name for name in _lacking(incompatible) if not name.startswith(tuple(but)))
     if lacking:
+        but_those = f" but those of {' and '.join(name.rstrip('.') for name in but)}" if but else ""
         raise UserError(
-            f"{source}: train_only needs a trained network with all weights but those of "
-            f"{' and '.join(name.rstrip('.') for name in but)}; {len(lacking)} are missing or have another shape, the first is {lacking[0]}"
+            f"{source}: train_only needs a trained network with all weights{but_those}; {len(lacking)} are missing or have "
+            f"another shape, the first is {lacking[0]}; train its head too, or leave it out of the settings"
         )
 
 

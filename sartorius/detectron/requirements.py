@@ -47,8 +47,10 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
     device = "cuda" if machines.gpus else "cpu"
     if why := why_unusable(device):
         raise UserError(
-            f"--gpus {machines.gpus}: torch finds no GPU here ({why}); leave --gpus away to train on the CPU"
+            f"--gpus {machines.gpus}: torch finds no GPU here ({why}); leave out --gpus to train on the CPU"
         )
+    if machines.gpus > (there := torch.cuda.device_count()):
+        raise UserError(f"--gpus {machines.gpus}: torch finds no more than {there} here; give --gpus {there}")
     if settings.precision == "bfloat16":
         require_bfloat16(torch.device(device))
     if settings.cpu_convolutions == "int8":

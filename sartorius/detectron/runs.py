@@ -1,7 +1,7 @@
 """A training run before its first step: data read and held against leaks, folder opened, provenance written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from sartorius.config import ModelSettings
 from sartorius.data.competition import truth_csv
 from sartorius.data.leakage import pixel_hash, read_trained_on, refuse_leaks, write_trained_on
-from sartorius.detectron.initial_weights import RANDOM
+from sartorius.detectron.initial_weights import RANDOM, usual_start
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.memorising import memorising_data, memorising_settings
 from sartorius.detectron.processes import Machines
@@ -35,7 +35,7 @@ class RunRequest:
     config, settings: the settings file, which names the run, and what it says with everything changed since.
     data_dirs: competition folders, the first with the images of the folds; labels: annotations in place of its own.
     folds_csv, fold: the fold that is left out and validated on; both None train on all.
-    weights: a file to start from, "random", or None for the model zoo's.
+    weights: a file to start from, "random", or None for `usual_start`.
     memorise: images to learn by heart in place of a training, or None.
     runs_dir: where run folders are made; resume: go on in the one that is there. machines: where it will run; the first
     process of the first one writes. command: what was typed.
@@ -63,10 +63,11 @@ class RunRequest:
 
 
 class PreparedRun(NamedTuple):
-    """The settings and data to train on."""
+    """The settings and data to train on, and the weights to start from unless it goes on."""
 
     settings: ModelSettings
     data: TrainingData
+    weights: str | None
 
 
 def prepare_run(request: RunRequest) -> PreparedRun:
@@ -82,6 +83,8 @@ def prepare_run(request: RunRequest) -> PreparedRun:
     if request.machines.first:
         open_run(folder, settings, request.resume)
     goes_on = request.resume and last_checkpoint(folder) is not None
+    if not goes_on:
+        request = replace(request, weights=request.weights or usual_start(settings.backbone))
     require_trainable(settings)
     require_possible(settings, None if goes_on else request.weights, request.machines)
     data = read_training_data(
@@ -103,7 +106,7 @@ def prepare_run(request: RunRequest) -> PreparedRun:
         write_trained_on(folder, _together(seen, dict(training)))
         if not request.resume:
             write_provenance(folder, settings, facts)
-    return PreparedRun(settings, data)
+    return PreparedRun(settings, data, request.weights)
 
 
 def _hashed(images: Sequence[TrainingImage]) -> list[tuple[str, str]]:

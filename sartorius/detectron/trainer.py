@@ -23,13 +23,14 @@ from sartorius.detectron.averaging import AverageHook, WeightAverage, average_of
 from sartorius.detectron.calibration import ranges_of, ranges_on
 from sartorius.detectron.checkpoints import LastCheckpoints
 from sartorius.detectron.curves import LossTable
-from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
+from sartorius.detectron.detection_head import new_head_weights
 from sartorius.detectron.detection_memory import PICTURES
 from sartorius.detectron.graphs import replayed
 from sartorius.detectron.initial_weights import RANDOM, load_initial
 from sartorius.detectron.int8 import int8_works, to_int8
 from sartorius.detectron.logs import logging_into
 from sartorius.detectron.optimizers import LRScheduler, build_optimizer
+from sartorius.detectron.precision import computing_in
 from sartorius.detectron.processes import Machines, bare_model, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
 from sartorius.detectron.requirements import require_possible
@@ -140,7 +141,7 @@ class CellTrainer(DefaultTrainer):
                 self._bare_model,
                 self._settings.backbone,
                 initial_weights and Path(initial_weights),
-                DETECTION_HEAD_WEIGHTS if self._settings.train_only else (),
+                new_head_weights(self._settings.train_only) if self._settings.train_only else None,
             )
             logging.getLogger("sartorius").info("starting from %s", source)
         if self._settings.train_only and self._settings.cpu_convolutions == "int8":
@@ -212,7 +213,8 @@ class CellTrainer(DefaultTrainer):
         device = next(self._bare_model.parameters()).device
         stream = on_device(pictures, sampler, self.cfg.DATALOADER.NUM_WORKERS, device)
         for part in islice(stream, before * self._division.parts):
-            self._bare_model.remember(part)
+            with computing_in(self._settings.precision, device):
+                self._bare_model.remember(part)
         return stream
 
     @classmethod

@@ -61,18 +61,15 @@ def read_training_data(
     if labels and held_out:
         images, truth = read_training_images(data_dirs[0], cell_types, labels=labels)
     training = [image for image in images if image.image_id not in held_out]
+    training_truth = {name: cells for name, cells in truth.items() if name not in held_out}
     refuse_leaks(pixels_by_id(validation), pixels_by_id(training), str(data_dirs[0]))
     for folder in data_dirs[1:]:
-        more, _ = read_training_images(folder, cell_types)
+        more, truth_of_more = read_training_images(folder, cell_types)
         refuse_leaks(pixels_by_id(validation), pixels_by_id(more), str(folder))
         training += more
+        training_truth |= truth_of_more
     _require_some(training, labels or truth_csv(data_dirs[0]), len(images), fold)
-    return TrainingData(
-        training=training,
-        validation=validation,
-        validation_truth=validation_truth,
-        training_truth={name: cells for name, cells in truth.items() if name not in held_out},
-    )
+    return TrainingData(training, validation, validation_truth, training_truth)
 
 
 def _require_some(

@@ -91,6 +91,7 @@ class Judge:
         what_stopped: goes before the reason in the log, where that is so.
         """
         patience = self._settings.patience
+        comm.synchronize()  # which waits as long as the first process validates; gathering may not
         exhausted = comm.all_gather(0 < patience <= self._best()["evaluations_since"])[0]
         if exhausted:
             _say.info("%s: no better score in the last %d evaluations", what_stopped, patience)

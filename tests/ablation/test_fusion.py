@@ -7,7 +7,7 @@ import pytest
 from command_line import run
 
 from sartorius.ablation.files import put_on, read_folder
-from sartorius.ablation.fusion import ablate_fusion
+from sartorius.ablation.fusion import SEARCHED_AS, ablate_fusion
 from sartorius.errors import UserError
 from sartorius.metrics.bootstrap import paired_difference
 from sartorius.pipeline import read_sources
@@ -15,6 +15,7 @@ from sartorius.tuning.cross import cross_tuned
 from sartorius.tuning.images import Data
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import Budget
+from sartorius.tuning.space import SEARCHED
 from sartorius.tuning.stages import ImageStages
 from sartorius.tuning.tuned_file import tune
 
@@ -47,6 +48,10 @@ def rows(folder, data):
     assert (table.images, table.parts) == (6, "folds 0, 1")
     assert table.rows[0].name == "ensemble"
     return {row.name: row for row in table.rows}
+
+
+def test_whatever_is_searched_a_file_may_be_about():
+    assert set(SEARCHED_AS.values()) == set(SEARCHED)
 
 
 def test_a_base_or_file_that_was_tuned_on_these_predictions_is_refused(scene, folder, data, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,12 @@ def test_what_is_done_is_not_done_again(setting):
 def test_a_run_that_was_interrupted_goes_on(setting):
     run = setting.runs / "four" / "fold1"
     run.mkdir(parents=True)
+    (run / "config.yaml").write_text("batch_size: 8\n")
+    (steps, *_) = steps_to_do(setting.folder / "four.yaml", setting.training)
+    assert "--resume" not in steps.arguments  # ended before its first checkpoint, mended since
     (run / "config.yaml").write_text("batch_size: 4\n")
+    (run / "model_0000009.pth").touch()
+    (run / "last_checkpoint").write_text("model_0000009.pth")
     steps = steps_to_do(setting.folder / "four.yaml", setting.training)
     assert [(step.name, "--resume" in step.arguments) for step in steps] == [
         ("train", False),
@@ -175,6 +181,19 @@ def test_a_dry_run_without_data_shows_the_changes_alone(monkeypatch, capsys, set
 def test_missing_options_are_told_in_one_line(monkeypatch, capsys, setting):
     assert run_command(monkeypatch, "ablate", setting.folder) == 2
     assert "need --data DIR and --folds CSV" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--gpus 1 --set iterations=10 --fold=2", "--train: --set, --fold=2: --data, .* are not passed on"),
+        ("--weights 'a", '--train "--weights \'a": expected options of `sartorius train`: No closing'),
+    ],
+)
+def test_options_that_are_not_for_training_alone_are_refused(options, message, monkeypatch, capsys, setting):
+    given = ("--data", setting.training.data, "--folds", setting.training.folds_csv)
+    assert run_command(monkeypatch, "ablate", setting.folder, *given, "--train", options) == 2
+    assert re.search(message, " ".join(capsys.readouterr().err.split()))
 
 
 def test_options_of_ensembles_are_refused(monkeypatch, capsys, setting):

@@ -10,9 +10,11 @@ from tiny_models import TINY, write_tiny_data
 
 from sartorius.detectron import box_refinement, detection_memory, sampling
 from sartorius.detectron.detection_memory import DetectionMemory, Learnt
+from sartorius.detectron.precision import require_bfloat16
 from sartorius.detectron.processes import Machines
 from sartorius.detectron.trainer import train
 from sartorius.detectron.training_data import read_training_data
+from sartorius.errors import UserError
 
 ALONE = TINY.model_copy(update={"box_refinement_head": True, "train_only": ("box_refinement_head",)})
 
@@ -90,12 +92,20 @@ def test_a_head_trained_with_all_others_learns_the_same_however_a_step_is_divide
     torch.testing.assert_close(together, sum(alone) / 2, rtol=1e-3, atol=0)
 
 
-def test_a_resumed_run_remembers_what_was_seen_before_it_was_stopped(monkeypatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resumed_run_remembers_what_was_seen_before_it_was_stopped(
+    precision: str, monkeypatch, tmp_path: Path
+) -> None:
+    if precision == "bfloat16":
+        try:
+            require_bfloat16(torch.device("cpu"))
+        except UserError as reason:
+            pytest.skip(str(reason))
     monkeypatch.setattr(box_refinement, "_MEANT_FROM", 0.0)  # an untrained network finds no cell by half
     data = read_training_data([write_tiny_data(tmp_path / "data")], TINY.cell_types, None, None)
     start, run = tmp_path / "start.pth", tmp_path / "run"
     torch.save({"model": built(TINY).state_dict()}, start)
-    settings = ALONE.model_copy(update={"iterations": 5, "checkpoint_period": 1})
+    settings = ALONE.model_copy(update={"iterations": 5, "checkpoint_period": 1, "precision": precision})
     train(settings, data, run, start, Machines())
     whole = torch.load(run / "model_final.pth", weights_only=True)["model"]
     (run / "last_checkpoint").write_text("model_0000002.pth")

@@ -219,6 +219,9 @@ def test_trained_alone_it_needs_a_whole_network_to_stand_on(data: TrainingData, 
     torch.save({"model": {n: t for n, t in weights.items() if "mask_head" not in n}}, path)
     with pytest.raises(UserError, match=r"train_only.*roi_heads\.mask_head\.deconv\.bias"):
         trained(data, tmp_path / "run", path)
+    torch.save({"model": weights}, path)
+    with pytest.raises(UserError, match=r"all weights; .*roi_heads\.mask_iou_head\..*; train its head too"):
+        trained(data, tmp_path / "run", path, train_only=("mask_head",))
     for nothing in ("random", None):
         with pytest.raises(UserError, match=r"train_only.*--weights FILE"):
             trained(data, tmp_path / "run", nothing)

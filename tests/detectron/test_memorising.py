@@ -27,6 +27,15 @@ def test_the_images_to_learn_by_heart_are_of_all_types_and_validated_on(tmp_path
     assert sorted(chosen.validation_truth) == ["image0", "image1", "image2", "image3"]
 
 
+def test_images_of_more_folders_can_be_learned_by_heart(tmp_path: Path) -> None:
+    folder, more = write_tiny_data(tmp_path / "data", images=2), write_tiny_data(tmp_path / "more", images=1)
+    for name in ("train.csv", "train/image0.png"):
+        (more / name).rename(more / name.replace("image0", "a"))
+    (more / "train.csv").write_text((more / "train.csv").read_text().replace("image0", "a"))
+    chosen = memorising_data(read_training_data([folder, more], TINY.cell_types, None, None), 3)
+    assert sorted(chosen.validation_truth) == ["a", "image0", "image1"]
+
+
 def test_images_without_cells_are_nothing_to_learn_by_heart(tmp_path: Path) -> None:
     data = read_training_data([write_tiny_data(tmp_path / "data")], TINY.cell_types, None, None)
     bare = [replace(image, crops=(), classes=image.classes[:0]) for image in data.training]

@@ -33,6 +33,12 @@ def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
     assert found[-1] < 0.0001
 
 
+def test_a_short_run_warms_up_for_no_more_than_a_quarter_of_it() -> None:
+    found = rates(ModelSettings(iterations=40, warmup_iterations=500, base_lr=0.01))
+    assert max(found) == found[10] > 0.008
+    assert rates(ModelSettings(iterations=3, warmup_iterations=500, base_lr=0.01))[0] == 0.01
+
+
 def test_the_rate_falls_to_a_tenth_at_each_step() -> None:
     steps = ModelSettings(
         schedule="steps", iterations=10, warmup_iterations=0, base_lr=0.01, step_fractions=(0.5, 0.8)

@@ -100,13 +100,24 @@ def test_a_run_goes_on_from_its_own_initial_weights_only(request_of: RunRequest,
         resumed(request_of, weights=str(other))
 
 
+def test_a_run_of_a_backbone_without_published_weights_goes_on_without_naming_its_own(
+    request_of: RunRequest, tmp_path: Path
+) -> None:
+    weights = tmp_path / "thin.safetensors"
+    weights.touch()
+    thin = replace(request_of, settings=TINY.model_copy(update={"backbone": "r50_thin"}), weights=None)
+    assert prepare_run(thin).weights == "random"
+    begun(replace(thin, weights=str(weights)))
+    resumed(thin)
+
+
 def test_a_run_without_a_checkpoint_is_checked_as_a_new_one(request_of: RunRequest, tmp_path: Path) -> None:
     weights = tmp_path / "seen" / "model.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(b"before")
     request = replace(request_of, weights=str(weights))
     prepare_run(request)
-    with pytest.raises(UserError, match=r"these changed: --weights: '.*model\.safetensors' -> 'model zoo'"):
+    with pytest.raises(UserError, match=r"these changed: --weights: '.*model\.safetensors' -> 'random'"):
         resumed(request, weights=None)
     write_trained_on(weights.parent, {"renamed": request.data_dirs[0] / "train" / "image0.png"})
     with pytest.raises(UserError, match=r"image0 \(the same pixels as renamed\)"):

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import TINY, write_tiny_data
 
+from sartorius.detectron import requirements
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.network import CellRCNN
 from sartorius.detectron.processes import Machines
@@ -101,9 +102,19 @@ def test_a_gpu_that_is_not_there_is_named(data: TrainingData, tmp_path: Path) ->
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(
-        UserError, match=r"^--gpus 1: torch finds no GPU here \(.+\); leave --gpus away to train"
+        UserError, match=r"^--gpus 1: torch finds no GPU here \(.+\); leave out --gpus to train"
     ):
         train(TINY, data, tmp_path / "run", "random", Machines(gpus=1))
+
+
+def test_more_gpus_than_there_are_are_refused_before_anything_is_written(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requirements, "why_unusable", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=r"^--gpus 4: torch finds no more than 2 here; give --gpus 2$"):
+        train(TINY.model_copy(update={"batch_size": 4}), data, tmp_path / "run", "random", Machines(gpus=4))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_validation_image_in_another_training_folder_is_a_leak(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.utils import comm
 from tiny_models import TINY, write_tiny_data
 from torch import nn
 
@@ -39,6 +40,16 @@ def test_the_best_score_is_known_with_its_iteration_and_no_worse_one_is_kept(tmp
         judge.keep_best(score, iteration, partial(saved.append, iteration))
     assert best_score(tmp_path) == BestScore(0.3, 4)
     assert saved == [2, 4]
+
+
+def test_processes_wait_for_the_one_that_validates_before_they_hear_of_its_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(comm, "synchronize", lambda: done.append("waited"))
+    monkeypatch.setattr(comm, "all_gather", lambda value: done.append("heard") or [value])
+    assert not Judge(TINY, TrainingData([], [], {}), tmp_path).is_exhausted("stopping early")
+    assert done == ["waited", "heard"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"mAP": 0.3}'])

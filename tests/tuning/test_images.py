@@ -2,6 +2,8 @@
 
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 from tuning_scene import data_of
 
@@ -34,3 +36,23 @@ def test_predictions_of_an_image_of_another_size_than_the_truths_are_refused(sce
         match=f"{image_id}: predictions are for {height // 2} x {width} px .*, the truth is {height} x {width} px",
     ):
         read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
+
+
+def test_images_of_one_fold_are_split_one_by_one_where_no_two_are_of_one_well(scene, tmp_path):
+    write_folds(tmp_path / "folds.csv", dict.fromkeys(scene.truth, 0))
+    data = data_of(scene, folds=tmp_path / "folds.csv")
+    cached = read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
+    assert cached.parts.sizes == (2, 2, 2)
+    assert cached.parts.origin == "fold 0 split into 3, image by image, seed 0"
+    assert "for no image of the weights model00" in cached.trained.origin
+
+
+def test_images_of_one_fold_are_split_with_wells_kept_together(scene, tmp_path):
+    write_folds(tmp_path / "folds.csv", dict.fromkeys(scene.truth, 0))
+    table = pd.read_csv(scene.truth_csv)
+    pairs = {image_id: f"well {place // 2}" for place, image_id in enumerate(sorted(scene.truth))}
+    table.assign(sample_id=table["id"].map(pairs)).to_csv(tmp_path / "train.csv", index=False)
+    data = data_of(scene, truth=tmp_path / "train.csv", folds=tmp_path / "folds.csv")
+    cached = read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
+    assert np.ptp(cached.parts.of_image.reshape(3, 2), axis=1).tolist() == [0, 0, 0]
+    assert cached.parts.origin == "fold 0 split into 3, wells kept together, seed 0"

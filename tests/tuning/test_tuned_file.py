@@ -5,7 +5,6 @@ import re
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from command_line import run
@@ -118,26 +117,6 @@ def test_a_setting_changed_by_hand_makes_them_stale(tuned, scene):
     by_hand = settings.model_copy(update={"postprocess": postprocess})
     (reason,) = stale_reasons(by_hand, models_in_cache(settings, scene.cache))
     assert "by hand" in reason
-
-
-def test_images_of_one_fold_are_split_one_by_one_where_no_two_are_of_one_well(scene, tmp_path):
-    write_folds(tmp_path / "folds.csv", dict.fromkeys(scene.truth, 0))
-    data = data_of(scene, folds=tmp_path / "folds.csv")
-    cached = read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
-    assert cached.parts.sizes == (2, 2, 2)
-    assert cached.parts.origin == "fold 0 split into 3, image by image, seed 0"
-    assert "for no image of the weights model00" in cached.trained.origin
-
-
-def test_images_of_one_fold_are_split_with_wells_kept_together(scene, tmp_path):
-    write_folds(tmp_path / "folds.csv", dict.fromkeys(scene.truth, 0))
-    table = pd.read_csv(scene.truth_csv)
-    pairs = {image_id: f"well {place // 2}" for place, image_id in enumerate(sorted(scene.truth))}
-    table.assign(sample_id=table["id"].map(pairs)).to_csv(tmp_path / "train.csv", index=False)
-    data = data_of(scene, truth=tmp_path / "train.csv", folds=tmp_path / "folds.csv")
-    cached = read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
-    assert np.ptp(cached.parts.of_image.reshape(3, 2), axis=1).tolist() == [0, 0, 0]
-    assert cached.parts.origin == "fold 0 split into 3, wells kept together, seed 0"
 
 
 def test_a_tuned_file_is_not_searched_again_on_the_same_predictions(tuned, scene, tmp_path):
