@@ -13,7 +13,7 @@ from sartorius.errors import UserError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 #: What file managers leave in every folder that somebody looks into.
-_OF_FILE_MANAGERS = (".DS_Store", "Thumbs.db", "desktop.ini")
+OF_FILE_MANAGERS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def refuse_foreign(
         raise UserError(f"{folder}: holds something that is no {what}; choose another folder")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.name not in _OF_FILE_MANAGERS and not any(fnmatchcase(name, pattern) for pattern in parts):
+        if path.name not in OF_FILE_MANAGERS and not any(fnmatchcase(name, pattern) for pattern in parts):
             raise UserError(
                 f"{folder}: would be replaced, but {name} is no part of a {what}; move it, or choose another folder"
             )

@@ -18,7 +18,8 @@ from sartorius.errors import UserError
 Settings = TypeVar("Settings", bound="FrozenSettings")
 
 _RELATIVE = "a path relative to the settings file"
-#: A path relative to the file that it is written in; a file with a `base:` elsewhere gets it relative to itself.
+#: A path relative to the file that it is written in; a file with a `base:` elsewhere gets it relative to itself. Empty
+#: text, which is none, stays as it is.
 RelativePath = Annotated[str, _RELATIVE]
 
 
@@ -110,7 +111,7 @@ def _moved_below(value: Any, models: Sequence[type[BaseModel]], source: Path, ta
         for key in result.keys() & model.model_fields.keys():
             if _RELATIVE not in model.model_fields[key].metadata:
                 result[key] = _moved_below(result[key], models_at(model, [key]), source, target)
-            elif isinstance(result[key], str) and not Path(result[key]).is_absolute():
+            elif isinstance(result[key], str) and result[key] and not Path(result[key]).is_absolute():
                 result[key] = Path(os.path.relpath(source / result[key], target)).as_posix()
         if result.keys() <= model.model_fields.keys():
             break

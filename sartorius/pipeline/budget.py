@@ -1,7 +1,8 @@
 """What of an ensemble fits into the time that is left, judged by the images that are done."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -14,10 +15,30 @@ SPREADS = 2.0
 
 
 class ImageSeconds(NamedTuple):
-    """What one image took: seconds by `member/view`, and of everything else (reading, fusing, writing)."""
+    """What one image took.
+
+    parts: seconds of each `member/view` that was run on it, 0 of those that its type turned out to leave out; what was
+        in the cache is not among them.
+    rest: seconds of everything else (reading, fusing, writing).
+    """
 
     parts: Mapping[str, float]
     rest: float
+
+
+class Usual(NamedTuple):
+    """Seconds on one image: their mean, their standard deviation, and of how many images they are known."""
+
+    mean: float
+    spread: float
+    images: int
+
+
+class UsualSeconds(NamedTuple):
+    """What images take: each `member/view` where it is run, and everything else."""
+
+    parts: Mapping[str, Usual]
+    rest: Usual
 
 
 class Estimate(NamedTuple):
@@ -59,38 +80,64 @@ def part_names(settings: EnsembleSettings) -> list[str]:
     return [f"{member.name}/{view.name}" for member, view in settings.parts]
 
 
-def estimated(timed: Sequence[ImageSeconds], settings: EnsembleSettings, images: int) -> Estimate:
-    """How long an ensemble takes for so many more images like those that are timed.
+def usual_seconds(timed: Sequence[ImageSeconds], settings: EnsembleSettings) -> UsualSeconds:
+    """What images take that are like those that are timed.
 
-    timed: at least one image, each timed with every part of the ensemble, in the order they were done. The first one
-        also warmed up the machine; it counts only while there is no other.
-    The margin covers that few images were timed and that images differ: SPREADS x s x sqrt(n + n²/k) for n images to
-    come, k timed and s their standard deviation. From one image nothing is known of s: it is taken to be as large
-    as the mean.
+    timed: at least one image, in the order they were done. The first one that a part was run on also warmed it up; it
+        counts only while there is no other.
+    settings: the whole ensemble, with what was dropped since. No part is in the result while none was run.
+    A part that was never run is taken to be as slow for its pixels as the slowest that was, of its model if there is
+    one. From one image nothing is known of the spread: it is taken to be as large as the mean, or as large in
+    proportion as the largest of the parts that are known from several.
     """
-    names = part_names(settings)
-    seconds = [image.rest + sum(image.parts[name] for name in names) for image in timed[1:] or timed]
-    mean = fmean(seconds)
-    spread = stdev(seconds) if len(seconds) > 1 else mean
-    margin = SPREADS * spread * math.sqrt(images + images**2 / len(seconds)) if images else 0.0
-    return Estimate(mean * images, margin)
+    pixels = _part_pixels(settings)
+    seconds = {name: [image.parts[name] for image in timed if name in image.parts] for name in pixels}
+    known = {name: _usual(of_part) for name, of_part in seconds.items() if of_part}
+    varying = [usual.spread / usual.mean for usual in known.values() if usual.images > 1 and usual.mean > 0]
+    parts = {}
+    for name in pixels if known else ():
+        usual = known[name] if name in known else _never_run(name, known, pixels)
+        spread = usual.spread if usual.images > 1 else usual.mean * max(varying, default=1.0)
+        parts[name] = usual._replace(spread=spread)
+    return UsualSeconds(parts, _usual([image.rest for image in timed]))
 
 
-def fitted(settings: EnsembleSettings, timed: Sequence[ImageSeconds], images: int, left_s: float) -> Fit:
-    """The most of an ensemble that is done with so many more images in the seconds that are left.
+def estimated(usual: UsualSeconds, to_come: Sequence[Collection[str]]) -> Estimate:
+    """How long images still to come take.
+
+    to_come: for each of them the parts that will be run on it; a part of which nothing is known counts as nothing.
+    The margin covers that few images were timed and that images differ: SPREADS x s x sqrt(n + n²/k) for n images to
+    come, k timed and s their standard deviation. Those of the parts and of everything else are added up, as if an image
+    that is slow were slow in all of them: no other way of depending on each other makes it more.
+    """
+    counts = Counter(name for parts in to_come for name in parts if name in usual.parts)
+    times = [(usual.rest, len(to_come)), *((usual.parts[name], counts[name]) for name in sorted(counts))]
+    margins = [one.spread * math.sqrt(images + images**2 / one.images) for one, images in times]
+    return Estimate(sum(one.mean * images for one, images in times), SPREADS * sum(margins))
+
+
+def fitted(
+    settings: EnsembleSettings, usual: UsualSeconds, to_come: Sequence[Collection[str]], left_s: float
+) -> Fit:
+    """The most of an ensemble that is done with the images to come in the seconds that are left.
 
     Views are dropped before models, those with the least gain per minute first; one view and one model stay, whether
     they fit or not, and a source that no type leaves out. Gains are those of the ensemble's file; without them all are
-    worth the same, so that the slowest goes first, and of equals the last in the file.
-    timed, images: as for `estimated`.
+    worth the same, so that the slowest goes first, and of equals the last in the file. What is in the cache for every
+    image takes no time and is not dropped for it.
+    usual, to_come: as for `estimated`.
     """
+    counts = Counter(name for parts in to_come for name in parts)
     dropped: list[_Part] = []
-    left, smaller = settings, _narrowings(settings, timed)
-    while (estimate := estimated(timed, left, images)).most > left_s:
+    left = settings
+    smaller = _narrowings(settings, {name: one.mean * counts[name] for name, one in usual.parts.items()})
+    while (estimate := estimated(usual, to_come)).most > left_s and any(to_come):
         part, left = next(smaller, (None, left))
         if part is None:
             break
         dropped.append(part)
+        names = set(part_names(left))
+        to_come = [names.intersection(parts) for parts in to_come]
     return Fit(left, tuple(_explained(part, settings.gains) for part in dropped), estimate)
 
 
@@ -99,9 +146,7 @@ def narrowings(settings: EnsembleSettings) -> Iterator[EnsembleSettings]:
 
     It ends with one view of one model.
     """
-    pixels = [view.scale**2 for _, view in settings.parts]
-    imagined = ImageSeconds(dict(zip(part_names(settings), pixels, strict=True)), 0)
-    return (left for _, left in _narrowings(settings, [imagined]))
+    return (left for _, left in _narrowings(settings, _part_pixels(settings)))
 
 
 def narrowed_like(whole: EnsembleSettings, narrowed: EnsembleSettings) -> EnsembleSettings:
@@ -121,14 +166,32 @@ def narrowed_like(whole: EnsembleSettings, narrowed: EnsembleSettings) -> Ensemb
     return left
 
 
+def _part_pixels(settings: EnsembleSettings) -> dict[str, float]:
+    """How many times the pixels of an image each part looks at."""
+    return {name: view.scale**2 for name, (_, view) in zip(part_names(settings), settings.parts, strict=True)}
+
+
+def _usual(seconds: Sequence[float]) -> Usual:
+    counted = seconds[1:] or seconds
+    mean = fmean(counted)
+    return Usual(mean, stdev(counted) if len(counted) > 1 else mean, len(counted))
+
+
+def _never_run(name: str, known: Mapping[str, Usual], pixels: Mapping[str, float]) -> Usual:
+    """What a part is taken to take that was never run; known: at least one other."""
+    of_model = [other for other in known if other.partition("/")[0] == name.partition("/")[0]]
+    slowest = max(known[other].mean / pixels[other] for other in of_model or known)
+    return Usual(slowest * pixels[name], slowest * pixels[name], 1)
+
+
 def _narrowings(
-    settings: EnsembleSettings, timed: Sequence[ImageSeconds]
+    settings: EnsembleSettings, seconds: Mapping[str, float]
 ) -> Iterator[tuple[_Part, EnsembleSettings]]:
-    """What is dropped next, and what is left then."""
+    """What is dropped next, and what is left then; seconds: what each `member/view` takes, of all images or of one."""
     dropped: list[_Part] = []
     left = settings
     while parts := _views(left) or _models(left):
-        dropped.append(min(parts, key=lambda part: (_per_minute(part, left, timed), -part.order)))
+        dropped.append(min(parts, key=lambda part: (_per_minute(part, left, seconds), -part.order)))
         left = _without(settings, dropped)
         yield dropped[-1], left
 
@@ -158,16 +221,16 @@ def _gain(part: _Part, gains: Gains | None) -> float | None:
     return (gains.views if part.kind == "view" else gains.members).get(part.name)
 
 
-def _per_minute(part: _Part, settings: EnsembleSettings, timed: Sequence[ImageSeconds]) -> float:
-    """Gain for each minute that the part takes; all gains are 1 where one is not known."""
+def _per_minute(part: _Part, settings: EnsembleSettings, seconds: Mapping[str, float]) -> float:
+    """Gain for each minute that the part takes, infinite if it takes none; all gains are 1 where one is not known."""
     names = [
         f"{member.name}/{view.name}"
         for member, view in settings.parts
         if part.name == (view.name if part.kind == "view" else member.name)
     ]
-    seconds = fmean(sum(image.parts[name] for name in names) for image in timed)
+    taken_s = sum(seconds[name] for name in names)
     gain = _gain(part, settings.gains) if known_gains(settings) else 1.0
-    return (gain or 0.0) / max(seconds, 1e-9) * 60
+    return (gain or 0.0) / taken_s * 60 if taken_s > 0 else math.inf
 
 
 def _without(settings: EnsembleSettings, dropped: Sequence[_Part]) -> EnsembleSettings:

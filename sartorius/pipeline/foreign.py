@@ -13,6 +13,7 @@ from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.members import ViewSettings
 from sartorius.data.images import list_images
 from sartorius.errors import UserError
+from sartorius.files import OF_FILE_MANAGERS
 from sartorius.formats import detect_format, read_any
 
 
@@ -31,11 +32,14 @@ class ForeignPredictions:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 over the files of predictions, and of the reference, which tells them from others."""
+        """SHA-256 over the files of predictions, and of the reference, which tells them from others.
+
+        What file managers leave in a folder does not count.
+        """
         digest = hashlib.sha256()
         for path in filter(None, (self._path, self._reference)):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                if file.is_file():
+                if file.is_file() and file.name not in OF_FILE_MANAGERS:
                     digest.update(file.relative_to(path.parent).as_posix().encode() + file.read_bytes())
         return digest.hexdigest()
 

@@ -1,7 +1,7 @@
 """An ensemble at work on one image after the other, which can be made smaller while it runs."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,19 +16,18 @@ from sartorius.data.predictions import prediction_path, read_cells, write_cells
 from sartorius.errors import UserError
 from sartorius.pipeline.budget import part_names
 from sartorius.pipeline.predictor import ManyPartsPredictor, Predictor
-from sartorius.pipeline.sources import Source, fused_predictions, open_sources
+from sartorius.pipeline.sources import Source, fused_predictions, open_sources, wanted_sources
 
 
 class Seen(NamedTuple):
     """What every source found in one image that is fused there.
 
     found: cells by name of the source.
-    part_seconds: seconds of each `member/view`, 0 of those that the image's type leaves out; None if some of it was in
-        the cache and took none.
+    part_seconds: seconds of each `member/view` that was run, so of none that was in the cache.
     """
 
     found: dict[str, Cells]
-    part_seconds: Mapping[str, float] | None
+    part_seconds: Mapping[str, float]
 
 
 class NarrowingEnsemble:
@@ -63,12 +62,14 @@ class NarrowingEnsemble:
         self.settings = settings
         self._sources = open_sources(self._predictors, settings, self._cache_dir)
 
-    def to_predict(self, image_ids: Iterable[str]) -> set[str]:
-        """The images of which not every prediction is in the cache that tells a type; only with these is known which
-        others are wanted.
+    def lacking(self, image_id: str) -> list[str]:
+        """Every `member/view` that will be run on an image because it is not in the cache.
+
+        Those that the image's type leaves out are among them unless all is in the cache that tells the type.
         """
-        telling = [source for source in self._sources if source.name in self.settings.typing_sources]
-        return {name for name in image_ids if any(source.kept(name) is None for source in telling)}
+        missing = [source for source in self._sources if source.kept(image_id) is None]
+        names = [source.name for source in self._wanted(missing, image_id)]
+        return part_names(self.settings) if names and self.settings.stage_wise is not None else names
 
     def seen(self, image_id: str, path: Path) -> Seen:
         """What every source finds in one image in which it is fused, taken from the cache where it is there.
@@ -81,10 +82,9 @@ class NarrowingEnsemble:
             source.refuse_other_picture(image_id, picture)
         found = {source.name: _kept(source, image_id) for source in self._sources}
         cells = {name: kept for name, kept in found.items() if kept is not None}
-        known = len(cells)
         seconds = self._predict(image_id, image, cells, picture)
         in_order = {source.name: cells[source.name] for source in self._sources if source.name in cells}
-        return Seen(in_order, None if known else seconds)
+        return Seen(in_order, seconds)
 
     def _predict(
         self,
@@ -93,8 +93,8 @@ class NarrowingEnsemble:
         cells: dict[str, Cells],
         picture: str,
     ) -> dict[str, float]:
-        """The seconds of each part; what is found beside what `cells` has goes there and into the cache."""
-        seconds = dict.fromkeys(part_names(self.settings), 0.0)
+        """The seconds of each part that is run; what is found beside what `cells` has goes there and into the cache."""
+        seconds: dict[str, float] = {}
         looks = fused_predictions(self._sources, self.settings, dict(cells), image, image_id, self._clock)
         for source, found, part_seconds in looks:
             cells[source.name] = found
@@ -102,6 +102,22 @@ class NarrowingEnsemble:
             if source.folder is not None:
                 _keep(prediction_path(source.folder, image_id), found, picture)
         return seconds
+
+    def _wanted(self, missing: list[Source], image_id: str) -> list[Source]:
+        """Those of the missing sources that the image's type does not leave out; all as long as its type is not told."""
+        paths = {
+            source.name: source.kept(image_id)
+            for source in self._sources
+            if source.name in self.settings.typing_sources
+        }
+        kept = {name: path for name, path in paths.items() if path is not None}
+        if not missing or len(kept) < len(paths):
+            return missing
+        try:
+            told = {name: read_cells(path) for name, path in kept.items()}
+            return wanted_sources(missing, self.settings, told)
+        except UserError:  # told when it is the image's turn
+            return missing
 
 
 def _keep(path: Path, found: Cells, picture: str) -> None:

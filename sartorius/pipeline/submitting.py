@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,11 +100,11 @@ class _Run:
         options: SubmitOptions,
     ) -> None:
         self._ensemble = NarrowingEnsemble(predictors, settings, options.cache_dir, options.clock)
-        self._pace = Pace(options.deadline_s, options.clock)
+        self._pace = Pace(options.deadline_s, options.clock, settings)
         self._growing = GrowingSubmission(out_csv, list(image_paths))
         self._image_paths, self._out_csv, self._options = image_paths, out_csv, options
         self._whole = settings
-        self._to_predict = self._ensemble.to_predict(image_paths)
+        self._to_come: dict[str, Sequence[str]] = {}
         self._cells = dict.fromkeys(image_paths, 0)
         self._faults: dict[str, Exception] = {}
         self._dropped: list[str] = []
@@ -114,17 +114,18 @@ class _Run:
         self._growing.write()
         written_s = self._options.clock()
         ids = list(self._image_paths)
+        self._to_come = self._foreseen(ids)
         unfinished: list[str] = []
         for done, image_id in enumerate(ids):
-            if not self._pace.another_fits(self._ensemble.settings):
+            parts = self._to_come.pop(image_id)
+            if not self._pace.another_fits(parts):
                 unfinished = ids[done:]
                 break
-            self._do(image_id)
+            self._do(image_id, parts)
             if self._options.clock() - written_s >= WRITE_EVERY_S:
                 self._growing.write()
                 written_s = self._options.clock()
             self._options.report("submit", done + 1, len(ids))
-            self._to_predict.discard(image_id)
             self._narrow()
         self._growing.write_checked()
         self._refuse_nothing_done(ids, unfinished)
@@ -133,8 +134,13 @@ class _Run:
         broken = {image_id: _told(fault) for image_id, fault in self._faults.items()}
         return Submitted(self._out_csv, self._cells, broken, tuple(unfinished), tuple(self._dropped))
 
-    def _do(self, image_id: str) -> None:
-        """Find the cells of one image; what goes wrong with it is kept to it."""
+    def _foreseen(self, image_ids: Iterable[str]) -> dict[str, Sequence[str]]:
+        """The parts that will be run on each image, looked up only where time is short."""
+        timeless = self._options.deadline_s is None
+        return {image_id: [] if timeless else self._ensemble.lacking(image_id) for image_id in image_ids}
+
+    def _do(self, image_id: str, foreseen: Sequence[str]) -> None:
+        """Find the cells of one image; what goes wrong with it is kept to it. foreseen: the parts to run on it."""
         began_s = self._options.clock()
         try:
             seen = self._ensemble.seen(image_id, self._image_paths[image_id])
@@ -149,17 +155,17 @@ class _Run:
             _say.exception("image %s is left without cells because of a fault", image_id)
             return
         self._cells[image_id] = len(cells)
-        if seen.part_seconds is not None:
-            rest_s = self._options.clock() - began_s - sum(seen.part_seconds.values())
-            self._pace.add(ImageSeconds(seen.part_seconds, max(rest_s, 0.0)))
+        rest_s = self._options.clock() - began_s - sum(seen.part_seconds.values())
+        part_seconds = {**dict.fromkeys(foreseen, 0.0), **seen.part_seconds}
+        self._pace.add(ImageSeconds(part_seconds, max(rest_s, 0.0)))
 
     def _narrow(self) -> None:
-        """Drop what will not fit into the time left; images whose predictions are kept already take next to none."""
-        fit = self._pace.fit(self._ensemble.settings, len(self._to_predict))
+        """Drop what will not fit into the time left."""
+        fit = self._pace.fit(self._ensemble.settings, list(self._to_come.values()))
         if fit is not None and fit.dropped:
             self._dropped += fit.dropped
             self._ensemble.narrow(narrowed_like(self._whole, fit.settings))
-            self._to_predict = self._ensemble.to_predict(self._to_predict)
+            self._to_come = self._foreseen(self._to_come)
 
     def _refuse_nothing_done(self, ids: list[str], unfinished: list[str]) -> None:
         """Raise what went wrong if it went wrong with every image."""

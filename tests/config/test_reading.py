@@ -95,11 +95,12 @@ def test_the_same_strategy_inherits_the_options_of_the_base(tmp_path):
     assert read_settings(path, Work).decay == Linear(slope=2.0)
 
 
-def test_paths_of_a_base_in_another_folder_still_lead_to_the_same_file(tmp_path):
-    written(tmp_path, "models: [{path: ../weights/a.pth}, {path: /abs/b.pth}]\n", "ensembles/base.yaml")
+def test_paths_of_a_base_in_another_folder_still_lead_to_the_same_file_or_none(tmp_path):
+    models = "models: [{path: ../weights/a.pth}, {path: /abs/b.pth}, {path: ''}]\n"
+    written(tmp_path, models, "ensembles/base.yaml")
     path = written(tmp_path, "base: ../../ensembles/base.yaml\nsteps: 4\n", "ablations/fusion/work.yaml")
     settings = read_settings(path, Work)
-    assert [model.path for model in settings.models] == ["../../weights/a.pth", "/abs/b.pth"]
+    assert [model.path for model in settings.models] == ["../../weights/a.pth", "/abs/b.pth", ""]
     assert (path.parent / settings.models[0].path).resolve() == tmp_path / "weights" / "a.pth"
 
 

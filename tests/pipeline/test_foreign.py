@@ -84,6 +84,14 @@ def test_other_predictions_under_the_same_name_have_another_hash_and_refuse_the_
         predict_images(changed, settings, scene.images, cache)
 
 
+def test_what_a_file_manager_leaves_beside_predictions_does_not_make_them_others(scene):
+    settings = load_ensemble_settings(scene.ensemble)
+    before = foreign_predictors(scene.ensemble, settings, scene.images)["cellpose"].weights_sha256
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (scene.folder / "cellpose" / name).write_bytes(b"looked at")
+    assert foreign_predictors(scene.ensemble, settings, scene.images)["cellpose"].weights_sha256 == before
+
+
 def test_predictions_vote_beside_a_model_that_sees_several_views(scene):
     scene.ensemble.write_text(
         ENSEMBLE_YAML.replace("{name: cellpose, predictions: cellpose}", "{name: r50, model: m, weights: w}")
