@@ -92,7 +92,7 @@ def gathered(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any
     """The changed settings without reasons, each once.
 
     What goes with the choice of another strategy is that one change, and so is a value for all cell types in place of
-    one for each.
+    one for each, or the other way round.
     """
     chosen = {key.rpartition(".")[0] for key in changes if key.rpartition(".")[2] in CHOICE_KEYS}
     found: dict[str, tuple[Any, Any]] = {}
@@ -101,12 +101,16 @@ def gathered(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any
         below_choice = parent in chosen and last not in CHOICE_KEYS
         if key in REASONS or below_choice or parent in changes:
             continue
-        before = {
-            other.rpartition(".")[2]: old
-            for other, (old, _) in changes.items()
+        by_type = {
+            other.rpartition(".")[2]: of_type
+            for other, of_type in changes.items()
             if other.startswith(f"{key}.")
         }
-        found[key] = (before, change[1]) if before else change
+        one_for_all = change[0] if change[0] is not None else change[1]
+        before, after = ({name: pair[side] for name, pair in by_type.items()} for side in (0, 1))
+        if by_type:
+            change = (one_for_all, after) if change[1] is None else (before, one_for_all)
+        found[key] = change
     return found
 
 

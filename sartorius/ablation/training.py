@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from sartorius.ablation.files import AblationFolder, shown
 from sartorius.ablation.results import Result, Table, rows_of
 from sartorius.config import load_ensemble_settings, load_model_settings
+from sartorius.config.members import MEMBER_NAME
 from sartorius.errors import UserError
 from sartorius.experiment import last_checkpoint, refuse_other_settings, run_folder
 from sartorius.files import atomic_path
@@ -54,7 +56,14 @@ class Step(NamedTuple):
 
 
 def steps_to_do(config: Path, training: Training) -> list[Step]:
-    """The commands that a settings file still needs, fold by fold; none when all of its folds are predicted."""
+    """The commands that a settings file still needs, fold by fold; none when all of its folds are predicted.
+
+    Raises UserError if the file's name cannot be a model's in an ensemble, or a run was made with other settings.
+    """
+    if not re.match(MEMBER_NAME, config.stem):
+        raise UserError(
+            f"{config}: the file's name becomes the model's: expected letters of a to z, digits, dots, _ and - in it; rename it"
+        )
     return [step for fold in training.folds for step in _steps_of_fold(config, training, fold)]
 
 

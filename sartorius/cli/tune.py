@@ -47,7 +47,7 @@ def tune(
         typer.Option(
             metavar="NAME,NAME…",
             help="Search only these: score_threshold, mask_threshold, fusion_iou, second_of_source, min_votes, "
-            "vote_iou_power, nms, min_area, type_rule.",
+            "vote_iou_power, nms, min_area, type_rule. Default: all, but type_rule not where the file says `none`.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=0, help="Optuna trials for each cell type and part.")] = 60,
@@ -66,11 +66,12 @@ def tune(
     """
     from sartorius.cli.inputs import ensemble_files, images_of_name
     from sartorius.cli.progress import shown_progress
+    from sartorius.config import load_ensemble_settings
     from sartorius.files import refuse_input, require_suffix, require_writable
     from sartorius.tuning.curves import draw_curves
     from sartorius.tuning.images import Data
     from sartorius.tuning.search import Budget
-    from sartorius.tuning.space import SEARCHED, checked_names
+    from sartorius.tuning.space import checked_names, searched_unless_told
     from sartorius.tuning.tuned_file import tune as tune_ensemble
 
     require_suffix(out, (".yaml", ".yml"), "tuned ensemble file")
@@ -81,8 +82,11 @@ def tune(
     refuse_input(picture, [*inputs, *images_of_name(truth.parent, picture.name)])
     for path in (out, picture):
         require_writable(path)
-    names = SEARCHED if search is None else [part.strip() for part in search.split(",") if part.strip()]
-    budget = Budget(checked_names(names), trials, seed)
+    if search is None:
+        names = searched_unless_told(load_ensemble_settings(ensemble))
+    else:
+        names = checked_names([part.strip() for part in search.split(",") if part.strip()])
+    budget = Budget(names, trials, seed)
     command = shlex.join(["sartorius", *sys.argv[1:]])
     with shown_progress() as report:
         tuned = tune_ensemble(

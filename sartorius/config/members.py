@@ -8,6 +8,9 @@ from sartorius.config.per_type import WeightPerType, value_for
 from sartorius.config.reading import FrozenSettings, RelativePath
 from sartorius.errors import UserError
 
+#: A member's name is part of folder names.
+MEMBER_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+
 Flip = Literal["none", "horizontal", "vertical", "rotate180"]
 
 
@@ -33,7 +36,7 @@ class ViewSettings(FrozenSettings):
 class MemberSettings(FrozenSettings):
     """One model of an ensemble, or what another program found in the images."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] = Field(
+    name: Annotated[str, Field(pattern=MEMBER_NAME)] = Field(
         description="Short name, unique in the ensemble; part of `Cells.sources` and of folder names."
     )
     model: RelativePath = Field(default="", description="Model settings file, relative to the ensemble file.")

@@ -20,6 +20,9 @@ from sartorius.pipeline.staleness import SourceModel, models_in_cache
 from sartorius.tuning.stages import ImageStages
 from sartorius.tuning.training_images import TrainedOn, trained_on
 
+#: The digest of a source that every image's type leaves out.
+_OF_NONE = hashlib.sha256().hexdigest()
+
 
 class Data(NamedTuple):
     """Where predictions and truth are.
@@ -103,7 +106,7 @@ def refuse_searched_on(ensemble: Path, settings: EnsembleSettings, cached: Cache
     """Raise UserError if a tuned ensemble's settings were searched on these predictions: no part is held out of them."""
     tuned = settings.tuned
     before = {source.predictions_sha256 for source in tuned.sources} if tuned else set()
-    again = [source.source for source in cached.sources if source.predictions_sha256 in before]
+    again = [source.source for source in cached.sources if source.predictions_sha256 in before - {_OF_NONE}]
     if tuned and again:
         raise UserError(
             f"{ensemble}: its settings were searched on these predictions of {', '.join(again)} already (by "
@@ -144,9 +147,14 @@ def _parts(image_ids: Sequence[str], folds: Mapping[str, int], data: Data, n_par
         return Parts(np.array(of_image), f"folds {', '.join(map(str, numbers))}")
     truth = read_truth(data.truth, image_ids)
     groups = read_groups(data.truth)
+    wells = len({groups[image_id] for image_id in image_ids})
+    if wells < n_parts:
+        raise UserError(
+            f"--parts {n_parts}: expected at least as many images, or wells where these are known, of fold {numbers[0]}, "
+            f"got {wells}; predict more images of it, or give fewer parts, at least 2"
+        )
     inner = make_folds(truth, groups, n_parts, np.random.default_rng(seed))
-    any_well = len({groups[image_id] for image_id in image_ids}) < len(image_ids)
-    how = "wells kept together" if any_well else "image by image"
+    how = "wells kept together" if wells < len(image_ids) else "image by image"
     return Parts(
         np.array([inner[image_id] for image_id in image_ids]),
         f"fold {numbers[0]} split into {n_parts}, {how}, seed {seed}",

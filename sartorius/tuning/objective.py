@@ -34,9 +34,12 @@ class Objective:
         """(I,) the numbers of all images."""
         return np.arange(len(self.images))
 
-    def types_of(self, rows: Ints) -> list[str]:
-        """The types that the detections of these images have, by name."""
-        return sorted({name for row in rows.tolist() if (name := self.images[row].detected_type) is not None})
+    def types_of(self, rows: Ints, type_rule: str = "vote") -> list[str]:
+        """The types, by name, whose settings these images are cleaned by: of each image one, or with rule "none" any detected."""
+        images = [self.images[row] for row in rows.tolist()]
+        if type_rule == "none":
+            return sorted({name for image in images for name in image.detected_types})
+        return sorted({image.detected_type for image in images if image.detected_type is not None})
 
     def image_scores(self, settings: EnsembleSettings, rows: Ints | None = None) -> Floats:
         """The competition's score of each image, fused and cleaned by these settings; rows: only these images."""

@@ -56,10 +56,11 @@ def best_settings(
     """
     found = start
     with _quiet():
-        for cell_type in objective.types_of(rows):
+        for cell_type in objective.types_of(rows, start.postprocess.type_rule):
             found = _with_best_of_type(objective, found, cell_type, rows, budget)
     if "type_rule" in budget.names:
-        rules = [with_type_rule(found, rule) for rule in ("vote", "none")]
+        own = start.postprocess.type_rule  # the first: it stays where both are alike
+        rules = [with_type_rule(found, rule) for rule in (own, "none" if own == "vote" else "vote")]
         means = [objective.image_scores(settings, rows).mean() for settings in rules]
         found = rules[int(np.argmax(means))]
     return found

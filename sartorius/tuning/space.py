@@ -58,6 +58,12 @@ class TypeSettings(NamedTuple):
     nms_iou: float
 
 
+def searched_unless_told(settings: EnsembleSettings) -> tuple[Searched, ...]:
+    """What is searched by default: the rule for types only where it is "vote", as the score takes no notice of types."""
+    own_rule = settings.postprocess.type_rule
+    return tuple(name for name in SEARCHED if name != "type_rule" or own_rule == "vote")
+
+
 def checked_names(names: Collection[str]) -> tuple[Searched, ...]:
     """The settings to search, in the order of SEARCHED; raises UserError for any that cannot be, or for none."""
     unknown = sorted(set(names) - set(SEARCHED))

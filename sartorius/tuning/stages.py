@@ -31,6 +31,8 @@ from sartorius.tuning.prefixes import PrefixTable, TrueCells, prefix_table
 
 #: Fused results of one image that are kept, the least recently used being dropped; about 50 kB each.
 KEPT_FUSIONS = 32
+#: Scores of one image by the pipeline itself that are kept, for two curves over a hundred score thresholds.
+KEPT_SLOW_SCORES = 200
 
 
 class FusionKey(NamedTuple):
@@ -109,7 +111,8 @@ class ImageStages:
         self._fusions: OrderedDict[FusionKey, FusedImage] = OrderedDict()
         self._types: dict[tuple[FusionKey, int], str | None] = {}
         self._tables: dict[tuple[FusionKey, CleanKey], PrefixTable] = {}
-        self._slow: dict[str, float] = {}
+        self._slow: OrderedDict[str, float] = OrderedDict()
+        self._slowly_fused: tuple[str, Cells] | None = None
 
     def fused(self, fusion: FusionSettings, key: FusionKey) -> FusedImage:
         """The fused cells of the image by settings that need one vote; key: theirs."""
@@ -145,11 +148,21 @@ class ImageStages:
 
     def slow_score(self, fusion: FusionSettings, postprocess: PostprocessSettings) -> float:
         """The image's score by the pipeline itself, for settings that the tables do not know."""
-        key = f"{fusion.model_dump_json()}{postprocess.model_dump_json()}"
+        fusing = fusion.model_dump_json()
+        key = f"{fusing}{postprocess.model_dump_json()}"
         if key not in self._slow:
-            found = clean(fused_by(self._prepared, fusion).cells, postprocess)
+            if self._slowly_fused is None or self._slowly_fused[0] != fusing:
+                self._slowly_fused = fusing, fused_by(self._prepared, fusion).cells
+            found = clean(self._slowly_fused[1], postprocess)
             self._slow[key] = float(average_precision(found, self.truth).mean())
+            if len(self._slow) > KEPT_SLOW_SCORES:
+                self._slow.popitem(last=False)
         return self._slow[key]
+
+    @cached_property
+    def detected_types(self) -> frozenset[str]:
+        """All types that the detections have."""
+        return frozenset(name for cells in self.sources.values() for name in cells.cell_types.tolist())
 
     @cached_property
     def _prepared(self) -> Prepared:

@@ -79,6 +79,11 @@ def test_one_value_in_place_of_one_for_each_type_is_one_change():
     assert shown(gathered(changes)) == "score: astro 0.4, cort 0.6 → 0.5"
 
 
+def test_one_value_for_each_type_in_place_of_one_is_one_change():
+    changes = {"score": (0.5, None), "score.astro": (None, 0.4), "score.default": (None, 0.5)}
+    assert shown(gathered(changes)) == "score: 0.5 → astro 0.4, default 0.5"
+
+
 def test_a_value_for_one_type_is_shown_by_its_name():
     assert shown(gathered({"score.astro": (0.4, 0.5)})) == "score.astro: 0.4 → 0.5"
 

@@ -114,6 +114,13 @@ def test_runs_with_different_splits_are_refused(setting):
         ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
 
 
+def test_a_name_that_no_model_can_have_is_refused_before_anything_is_run(setting):
+    (setting.folder / "four.yaml").rename(setting.folder / "größer.yaml")
+    with pytest.raises(UserError, match=r"größer\.yaml: the file's name becomes the model's"):
+        ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run)
+    assert not setting.ran
+
+
 def test_a_step_that_fails_ends_the_whole(setting):
     def fails(arguments) -> None:
         raise UserError("no memory")

@@ -1,6 +1,8 @@
 """The images that settings are searched on."""
 
+import hashlib
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from sartorius.cells import no_cells
 from sartorius.data.folds import write_folds
 from sartorius.data.predictions import prediction_path, write_cells
 from sartorius.errors import UserError
-from sartorius.tuning.images import Data, read_cached_images
+from sartorius.tuning.images import Data, read_cached_images, refuse_searched_on
 
 
 def test_parts_are_the_folds_of_the_images_whatever_their_numbers(scene, tmp_path):
@@ -47,6 +49,15 @@ def test_images_of_one_fold_are_split_one_by_one_where_no_two_are_of_one_well(sc
     assert "for no image of the weights model00" in cached.trained.origin
 
 
+def test_fewer_images_than_parts_are_refused_by_the_option_s_name(scene, tmp_path):
+    write_folds(tmp_path / "folds.csv", dict.fromkeys(scene.truth, 0))
+    data = data_of(scene, folds=tmp_path / "folds.csv")
+    with pytest.raises(
+        UserError, match=r"^--parts 7: expected at least as many images, .* of fold 0, got 6;"
+    ):
+        read_cached_images(scene.ensemble, scene.settings, data, 7, 0)
+
+
 def test_images_of_one_fold_are_split_with_wells_kept_together(scene, tmp_path):
     write_folds(tmp_path / "folds.csv", dict.fromkeys(scene.truth, 0))
     table = pd.read_csv(scene.truth_csv)
@@ -56,3 +67,17 @@ def test_images_of_one_fold_are_split_with_wells_kept_together(scene, tmp_path):
     cached = read_cached_images(scene.ensemble, scene.settings, data, 3, 0)
     assert np.ptp(cached.parts.of_image.reshape(3, 2), axis=1).tolist() == [0, 0, 0]
     assert cached.parts.origin == "fold 0 split into 3, wells kept together, seed 0"
+
+
+def test_a_source_that_no_image_wants_does_not_tell_that_predictions_were_searched_on(tmp_path):
+    def found(**digests):
+        return tuple(SimpleNamespace(source=name, predictions_sha256=text) for name, text in digests.items())
+
+    nothing = hashlib.sha256().hexdigest()
+    tuned = SimpleNamespace(
+        sources=found(starter="a", flows=nothing), command="sartorius tune", ensemble="e.yaml"
+    )
+    settings = SimpleNamespace(tuned=tuned)
+    refuse_searched_on(tmp_path, settings, SimpleNamespace(sources=found(starter="b", flows=nothing)))
+    with pytest.raises(UserError, match="searched on these predictions of starter already"):
+        refuse_searched_on(tmp_path, settings, SimpleNamespace(sources=found(starter="a", flows=nothing)))

@@ -1,5 +1,7 @@
 """The quick score is the pipeline's own, whatever the settings and whatever was asked before."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,8 +14,10 @@ from sartorius.config.fusion import (
     SoftNmsSettings,
     WbfSettings,
 )
+from sartorius.fusion.engine import fused_by
 from sartorius.metrics.competition import average_precision
 from sartorius.pipeline import fused_and_cleaned, read_sources
+from sartorius.tuning import stages
 from sartorius.tuning.objective import KNOWN_OPTIONS, Objective
 from sartorius.tuning.stages import ImageStages
 
@@ -132,3 +136,30 @@ def test_chosen_images_have_the_scores_they_have_among_all(scene, objective):
 def test_the_tables_know_every_option_of_the_clean_up_there_is():
     """An option that is not known is no fault, only slow: then every score goes through the pipeline."""
     assert set(KNOWN_OPTIONS) <= set(PostprocessSettings.model_fields)
+
+
+def test_where_images_hold_several_types_those_of_few_cells_are_searched_too(scene, sources):
+    image_id = sorted(sources)[0]
+    several = {
+        name: replace(cells, cell_types=np.where(np.arange(len(cells)) < 1, "hela", "glia"))
+        for name, cells in sources[image_id].items()
+    }
+    objective = Objective([ImageStages(several, scene.truth[image_id], scene.settings)])
+    assert objective.types_of(objective.rows) == ["glia"]
+    assert objective.types_of(objective.rows, "none") == ["glia", "hela"]
+
+
+def test_cells_are_fused_once_for_all_score_thresholds_also_where_the_pipeline_itself_scores(
+    scene, sources, monkeypatch
+):
+    image_id = sorted(sources)[0]
+    image = ImageStages(sources[image_id], scene.truth[image_id], scene.settings)
+    several = scene.settings.model_copy(
+        update={"postprocess": scene.settings.postprocess.model_copy(update={"type_rule": "none"})}
+    )
+    fused = []
+    monkeypatch.setattr(stages, "fused_by", lambda *given: fused.append(given) or fused_by(*given))
+    monkeypatch.setattr(stages, "KEPT_SLOW_SCORES", 4)
+    curve = Objective([image]).curves(several, "cort", np.arange(6) / 10)
+    assert curve.shape == (1, 6)
+    assert (len(fused), len(image._slow)) == (1, 4)

@@ -18,7 +18,9 @@ from sartorius.tuning.space import (
     distributions,
     nearest_point,
     of_type,
+    searched_unless_told,
     with_type,
+    with_type_rule,
 )
 from sartorius.tuning.stages import ImageStages
 
@@ -87,14 +89,25 @@ def test_each_image_is_scored_by_settings_searched_without_its_part(scene, objec
     assert result.in_fold.tolist() == objective.image_scores(result.settings).tolist()
 
 
-@pytest.mark.parametrize(("of_none", "chosen"), [(0.6, "none"), (0.5, "vote"), (0.4, "vote")])
-def test_the_rule_for_the_type_is_the_better_one_and_a_vote_if_both_are_alike(scene, of_none, chosen):
+@pytest.mark.parametrize(
+    ("own", "of_none", "chosen"),
+    [("vote", 0.6, "none"), ("vote", 0.5, "vote"), ("none", 0.5, "none"), ("none", 0.4, "vote")],
+)
+def test_the_rule_for_the_type_is_the_better_one_and_the_file_s_own_if_both_are_alike(
+    scene, own, of_none, chosen
+):
     def image_scores(settings, rows):
         return np.full(len(rows), of_none if settings.postprocess.type_rule == "none" else 0.5)
 
-    by_rule = SimpleNamespace(types_of=lambda rows: [], image_scores=image_scores)
-    found = best_settings(by_rule, scene.settings, np.arange(2), Budget(("type_rule",), 0, 0))
+    by_rule = SimpleNamespace(types_of=lambda rows, rule: [], image_scores=image_scores)
+    start = with_type_rule(scene.settings, own)
+    found = best_settings(by_rule, start, np.arange(2), Budget(("type_rule",), 0, 0))
     assert found.postprocess.type_rule == chosen
+
+
+def test_a_file_whose_images_hold_several_types_keeps_that_unless_the_rule_is_asked_for(scene):
+    assert searched_unless_told(scene.settings) == SEARCHED
+    assert searched_unless_told(with_type_rule(scene.settings, "none")) == SEARCHED[:-1]
 
 
 def test_one_part_leaves_nothing_to_search_on(scene, objective):
