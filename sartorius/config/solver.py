@@ -16,7 +16,7 @@ class SolverSettings(FrozenSettings):
     accumulation: Count = Field(
         default=1,
         description="Parts that the images of a step are divided into, computed one after the other: a big batch in "
-        "the memory of a small one, with the same losses and gradients.",
+        "the memory of a small one, with the same losses and gradients where pictures have one size, as with `crop_px`.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",

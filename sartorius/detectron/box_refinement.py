@@ -65,6 +65,7 @@ def moved(found: Sequence[Instances], moves: Tensor) -> list[Instances]:
     """The detections with their edges moved, kept inside the pictures; all else as it was.
 
     moves: (N, 4) of all images' detections in a row, see `BoxRefinementHead`.
+    Raises FloatingPointError if they are no numbers.
     """
     inwards = torch.tensor([-_OUTWARDS, -_OUTWARDS, -_INWARDS, -_INWARDS], device=moves.device)
     outwards = torch.tensor([_INWARDS, _INWARDS, _OUTWARDS, _OUTWARDS], device=moves.device)
@@ -72,9 +73,16 @@ def moved(found: Sequence[Instances], moves: Tensor) -> list[Instances]:
     for image, own in zip(found, moves.split([len(image) for image in found]), strict=True):
         corners = image.pred_boxes.tensor
         boxes = Boxes(corners + own.clamp(inwards, outwards) * _sides(corners))
+        require_numbers(boxes.tensor)
         boxes.clip(image.image_size)
         result.append(Instances(image.image_size, **(image.get_fields() | {"pred_boxes": boxes})))
     return result
+
+
+def require_numbers(boxes: Tensor) -> None:
+    """Raises FloatingPointError, as detectron2 does of proposals, for boxes that are infinite or none."""
+    if not boxes.isfinite().all():
+        raise FloatingPointError("Predicted boxes contain Inf/NaN. Training has diverged.")
 
 
 def to_learn(pixels: Tensor, found: Instances, cells: Instances) -> Learnt:

@@ -22,7 +22,9 @@ def voted(found: Instances, boxes: Tensor, scores: Tensor, least_score: float, s
     """
     rows, classes = (scores[:, :-1] > least_score).nonzero(as_tuple=True)
     of_classes = boxes.float().view(len(boxes), boxes.shape[1] // 4, 4)
-    voters = Boxes(of_classes[rows, classes if of_classes.shape[1] > 1 else 0])
+    corners = of_classes[rows, classes if of_classes.shape[1] > 1 else 0]
+    usable = corners.isfinite().all(dim=1)  # NMS leaves the others out too
+    rows, classes, voters = rows[usable], classes[usable], Boxes(corners[usable])
     voters.clip(found.image_size)
     own = found.pred_boxes.tensor.float()
     iou = pairwise_iou(own, voters.tensor)

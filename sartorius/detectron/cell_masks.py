@@ -23,13 +23,17 @@ class CellMasks:
     Has what `Instances` and detectron2's mask loss ask of a mask structure: `len`, indexing, `to`, `crop_and_resize`.
     """
 
-    def __init__(self, pixels: Tensor, corners_xy: Tensor, scale_xy: Tensor) -> None:
+    def __init__(
+        self, pixels: Tensor, corners_xy: Tensor, scale_xy: Tensor, numbers: Tensor | None = None
+    ) -> None:
         """Keep the columns.
 
-        pixels: (N, P, P) uint8, each mask in the top left of its crop, after a margin of `MARGIN_PX`.
+        pixels: (M, P, P) uint8, each mask in the top left of its crop, after a margin of `MARGIN_PX`.
         corners_xy: (N, 2) float, image position of each crop's top left pixel.
         scale_xy: (2,) float, network input pixels per image pixel, horizontally and vertically.
+        numbers: (N,) the crop of each mask: a cell that is chosen for many detections is not copied. None: M masks.
         """
+        self.numbers = torch.arange(len(pixels), device=pixels.device) if numbers is None else numbers
         self.pixels = pixels
         self.corners_xy = corners_xy
         self.scale_xy = scale_xy
@@ -53,10 +57,10 @@ class CellMasks:
         )
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.numbers)
 
     def __getitem__(self, rows: slice | Tensor) -> "CellMasks":
-        return CellMasks(self.pixels[rows], self.corners_xy[rows], self.scale_xy)
+        return CellMasks(self.pixels, self.corners_xy[rows], self.scale_xy, self.numbers[rows])
 
     def to(self, *args: object, **kwargs: object) -> "CellMasks":
         """The same masks on another device."""
@@ -64,6 +68,7 @@ class CellMasks:
             self.pixels.to(*args, **kwargs),
             self.corners_xy.to(*args, **kwargs),
             self.scale_xy.to(*args, **kwargs),
+            self.numbers.to(*args, **kwargs),
         )
 
     def crop_and_resize(self, boxes_xyxy: Tensor, mask_size: int) -> Tensor:
@@ -75,10 +80,12 @@ class CellMasks:
         if not len(self):
             return torch.zeros((0, mask_size, mask_size), dtype=torch.bool, device=boxes_xyxy.device)
         image_boxes = boxes_xyxy / self.scale_xy.repeat(2) - self.corners_xy.repeat(1, 2)
-        numbers = torch.arange(len(self), device=boxes_xyxy.device, dtype=image_boxes.dtype)[:, None]
+        pixels, numbers = self.pixels, self.numbers
+        if len(numbers) < len(pixels):  # fewer to turn into floats
+            pixels, numbers = pixels[numbers], torch.arange(len(numbers), device=numbers.device)
         sampled = roi_align(
-            self.pixels[:, None].to(image_boxes.dtype),
-            torch.cat([numbers, image_boxes], dim=1),
+            pixels[:, None].to(image_boxes.dtype),
+            torch.cat([numbers[:, None].to(image_boxes.dtype), image_boxes], dim=1),
             (mask_size, mask_size),
             sampling_ratio=0,
             aligned=True,

@@ -34,9 +34,16 @@ def flow_targets(
         place[outline_filled(crop.pixels)] = number + 1
     labels = cv2.resize(labels, drawn_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     flows = flows_of(labels)
-    labels[~flows.any(axis=0)] = 0  # pieces that the centre cannot be reached from
+    labels = _reached(labels, flows.any(axis=0))
     kinds = np.concatenate([[-1], classes]).astype(np.int16)[labels]
     return {"flows": torch.from_numpy(flows), "cell_classes": torch.from_numpy(kinds)}
+
+
+def _reached(labels: Labels, flowing: NDArray[np.bool_]) -> Labels:
+    """The labels without pieces that the centre cannot be reached from; the centre itself, which has no flow either, stays."""
+    with_flow = np.where(flowing, labels, 0).astype(np.float32)
+    centres = cv2.dilate(with_flow, np.ones((3, 3))) == labels
+    return np.where(flowing | centres, labels, 0)
 
 
 class DrawnPicture(NamedTuple):

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from sartorius.detectron.backbones import build_cell_resnet
 from sartorius.detectron.flow_cells import DrawnPicture, cells_of
+from sartorius.detectron.precision import require_range
 from sartorius.detectron.quick import quicken
 from sartorius.detectron.transfer import Answer
 
@@ -178,8 +179,11 @@ class CellFlows(nn.Module):
             normalised = (pixels - self.pixel_mean) / self.pixel_std
             padded = functional.pad(normalised, (0, -width % DIVISIBILITY, 0, -height % DIVISIBILITY))
             up = self.backbone(padded.contiguous(memory_format=torch.channels_last))
+            drawn = self.flow_head(up), self.type_head(up)
+            if not self.training:
+                require_range(drawn)
             window = np.s_[..., : -(-height // self._stride), : -(-width // self._stride)]
-            flows, types = self.flow_head(up).float()[window], self.type_head(up).float()[window]
+            flows, types = (part.float()[window] for part in drawn)
             for row, number in enumerate(numbers):
                 found[number] = Drawing(flows[row, :2], flows[row, 2], types[row])
         return [found[number] for number in range(len(planes))]

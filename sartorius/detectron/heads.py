@@ -18,6 +18,7 @@ from fvcore.nn import giou_loss, smooth_l1_loss
 from torch import Tensor
 from torch.nn import functional
 
+from sartorius.detectron.box_refinement import require_numbers
 from sartorius.detectron.mask_head import image_shares
 from sartorius.detectron.sampling import CellHeads
 
@@ -106,6 +107,14 @@ class CellROIHeads(CellHeads, StandardROIHeads):
 
 class CascadeCellROIHeads(CellHeads, CascadeROIHeads):
     """Three box heads in a row, each for boxes of higher IoU, and one mask head."""
+
+    def _create_proposals_from_boxes(
+        self, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        for of_image in boxes:
+            require_numbers(of_image)
+        proposals: list[Instances] = super()._create_proposals_from_boxes(boxes, image_sizes)
+        return proposals
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:

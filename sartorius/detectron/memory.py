@@ -74,17 +74,19 @@ class MemorySteps:
 def placed(model: nn.Module, on_cpu: bool) -> Iterator[None]:
     """The model on the CPU while the block runs, if that is asked for, and back where and what it was afterwards.
 
-    There it is in float32, which a CPU is quicker with than with the shorter numbers of a GPU.
+    There it is in float32, which a CPU is quicker with than with the shorter numbers of a GPU. Its own tensors wait
+    meanwhile: recorded kernels (`cuda_graphs`) read them where they are.
     """
     if not on_cpu:
         yield
         return
-    device = next(model.parameters()).device
-    dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
+    numbers = [(parameter, parameter.data) for parameter in model.parameters()]
+    buffers = [(module, name, own) for module in model.modules() for name, own in module._buffers.items()]
     model.to("cpu").float()
     try:
         yield
     finally:
-        for name, parameter in model.named_parameters():
-            parameter.data = parameter.data.to(dtypes[name])  # no other number: they were exact in float32
-        model.to(device)
+        for parameter, own in numbers:
+            parameter.data = own
+        for module, name, buffer in buffers:
+            module._buffers[name] = buffer

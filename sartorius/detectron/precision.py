@@ -1,11 +1,15 @@
 """In which number format a network computes, and whether a device can."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from sartorius.errors import UserError
 
+#: Formats of 16 bits, in which a box of 300 px has no exact place.
+HALF = (torch.bfloat16, torch.float16)
 #: The numbers that `gpu_precision` names.
 GPU_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -36,6 +40,15 @@ def predicting_in(gpu_precision: str, device: torch.device) -> AbstractContextMa
     if device.type != "cuda" or gpu_precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=GPU_DTYPES[gpu_precision])
+
+
+def require_range(numbers: Sequence[Tensor]) -> None:
+    """Raises UserError if 16-bit numbers of a network are infinite or none; at least one tensor."""
+    if numbers[0].dtype not in HALF or torch.stack([part.isfinite().all() for part in numbers]).all():
+        return
+    raise UserError(
+        f"the network's numbers leave the range of {numbers[0].dtype}: set `gpu_precision: float32` in the model's settings"
+    )
 
 
 def require_bfloat16(device: torch.device, setting: str = "precision") -> None:

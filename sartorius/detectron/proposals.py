@@ -24,9 +24,8 @@ from sartorius.detectron.batched import (
     top_proposals,
 )
 from sartorius.detectron.convolution import QuickConv2d
-from sartorius.detectron.roi_align import HALF
+from sartorius.detectron.precision import require_range
 from sartorius.detectron.sampling import PictureSeeds
-from sartorius.errors import UserError
 
 
 class CellRPN(RPN):
@@ -75,12 +74,8 @@ class CellRPN(RPN):
         A GPU goes on as it did: of its scores in 16 bits many are equal, of which another choice would be made.
         Raises UserError in inference if numbers did not fit into float16 or bfloat16.
         """
-        halves = not self.training and logits[0].dtype in HALF
-        if halves and not torch.stack([level.isfinite().all() for level in logits]).all():
-            raise UserError(
-                f"the network's numbers leave the range of {logits[0].dtype}: set `gpu_precision: float32` in the "
-                "model's settings"
-            )
+        if not self.training:
+            require_range(logits)
         if logits[0].device.type != "cpu":
             return super().predict_proposals(anchors, logits, deltas, sizes_hw)
         most = self.pre_nms_topk[self.training]

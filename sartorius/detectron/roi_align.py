@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sartorius.compiled import compiled
+from sartorius.detectron.precision import HALF
 
 Floats = NDArray[np.float32]
 
-#: Formats in which a box of 300 px has no exact place.
-HALF = (torch.bfloat16, torch.float16)
 #: Parts of the boxes for each thread: large boxes have more samples than small ones.
 _PARTS = 4
 

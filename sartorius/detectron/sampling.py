@@ -1,7 +1,8 @@
 """Heads whose random draws depend on the picture alone, and which learn from what they find as well.
 
 Anchors and proposals are sampled from torch's global generator. Seeding it for each picture makes the losses of a
-picture the same whichever batch, process or resumed run it is seen in; `DetectionMemory` has the exception.
+picture the same whichever batch, process or resumed run it is seen in. Exceptions are `DetectionMemory`, and pictures of
+several sizes in a batch: the anchors of a margin count.
 """
 
 from collections import deque

@@ -80,6 +80,12 @@ NOT_READ: Mapping[str, str] = {
 }
 #: The same where there is one box head.
 NOT_READ_WITHOUT_CASCADE: Mapping[str, str] = {"MODEL.ROI_BOX_CASCADE_HEAD.": "cascade: true"}
+#: The same where there are three.
+NOT_READ_WITH_CASCADE: Mapping[str, str] = {
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS",
+    "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES": "",
+    "MODEL.ROI_HEADS.IOU_LABELS": "",
+}
 #: The same where there are no boxes; keys of `NOT_READ` have been told before.
 NOT_READ_BY_FLOWS: Mapping[str, str] = dict.fromkeys(
     ("MODEL.ANCHOR_GENERATOR.", "MODEL.FPN.", "MODEL.PROPOSAL_GENERATOR.", "MODEL.ROI_BOX_HEAD.", "MODEL.ROI_HEADS.",
@@ -87,6 +93,16 @@ NOT_READ_BY_FLOWS: Mapping[str, str] = dict.fromkeys(
 )  # fmt: skip
 #: The same where AdamW takes the steps.
 NOT_READ_BY_ADAMW: Mapping[str, str] = {"SOLVER.MOMENTUM": "", "SOLVER.NESTEROV": ""}
+#: The same where the rate falls along a cosine.
+NOT_READ_BY_COSINE: Mapping[str, str] = {"SOLVER.GAMMA": "schedule: steps"}
+#: The same where the boxes' loss is no smooth L1.
+NOT_READ_BY_GIOU: Mapping[str, str] = {"MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": "box_loss: smooth_l1"}
+#: The same where detectron2 clips no gradients.
+CLIPPING = "SOLVER.CLIP_GRADIENTS.ENABLED"
+NOT_READ_UNCLIPPED: Mapping[str, str] = dict.fromkeys(
+    (f"SOLVER.CLIP_GRADIENTS.{name}" for name in ("CLIP_TYPE", "CLIP_VALUE", "NORM_TYPE")),
+    f"{CLIPPING}: true",
+)
 
 
 def keys_not_read(settings: ModelSettings) -> Mapping[str, str]:
@@ -95,6 +111,9 @@ def keys_not_read(settings: ModelSettings) -> Mapping[str, str]:
     if settings.network == "flows":
         useless = {name for name in not_read if not_read[name] in ONLY_OF_BOXES}
         not_read |= dict.fromkeys(useless, "") | NOT_READ_BY_FLOWS
-    elif not settings.cascade:
-        not_read |= NOT_READ_WITHOUT_CASCADE
-    return not_read | (NOT_READ_BY_ADAMW if settings.optimizer == "adamw" else {})
+    else:
+        not_read |= NOT_READ_WITH_CASCADE if settings.cascade else NOT_READ_WITHOUT_CASCADE
+        not_read |= NOT_READ_BY_GIOU if settings.box_loss != "smooth_l1" else {}
+    not_read |= NOT_READ_BY_ADAMW if settings.optimizer == "adamw" else {}
+    not_read |= NOT_READ_BY_COSINE if settings.schedule == "cosine" else {}
+    return not_read | ({} if settings.detectron.get(CLIPPING) else NOT_READ_UNCLIPPED)

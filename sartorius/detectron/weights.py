@@ -135,8 +135,9 @@ def read_weights(path: Path | str) -> dict[str, Any]:
     """
     loaded = CellCheckpointer(nn.Module(), save_to_disk=False)._load_file(str(path))
     _require_tensors(path, loaded["model"])
-    weights = loaded["model"] | loaded.get("average", {}).get("parameters", {})
-    broken = [name for name, values in weights.items() if not torch.as_tensor(values).isfinite().all()]
+    found = loaded["model"] | loaded.get("average", {}).get("parameters", {})
+    weights = {name: torch.as_tensor(values) for name, values in found.items()}
+    broken = [name for name, values in weights.items() if not values.isfinite().all()]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise UserError(

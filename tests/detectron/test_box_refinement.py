@@ -54,6 +54,15 @@ def test_edges_move_by_shares_of_the_box_s_own_sides(moves, expected) -> None:
     assert after.image_size == (64, 64)
 
 
+def test_boxes_that_are_no_numbers_end_the_training_as_its_losses_would() -> None:
+    found = detections((8, 8, 16, 16))
+    with pytest.raises(FloatingPointError, match="diverged"):
+        moved([found], torch.full((1, 4), float("nan")))
+    heads = built(TINY.model_copy(update={"cascade": True})).roi_heads.train()
+    with pytest.raises(FloatingPointError, match="diverged"):
+        heads._create_proposals_from_boxes([torch.full((2, 4), float("inf"))], [(64, 96)])
+
+
 def test_the_loss_is_how_far_edges_stay_from_the_cell_s_in_each_image_s_mean() -> None:
     cells = cells_at((8, 8, 16, 16), (40, 8, 16, 8))
     found = [

@@ -56,6 +56,12 @@ def test_what_is_no_detection_of_the_class_does_not_count(neighbour: tuple[float
     assert found.pred_boxes.tensor.tolist() == [[10, 10, 20, 20]]
 
 
+def test_boxes_that_are_no_numbers_do_not_count() -> None:
+    own, broken = (10, 10, 20, 20), (float("nan"), 10, 20, float("inf"))
+    found = voted(found_at((10, 10, 10, 10)), for_both(broken, own), scores((0.9, 0), (0.8, 0)), 0.05, SIGMA)
+    assert found.pred_boxes.tensor.tolist() == [list(own)]
+
+
 def test_each_class_has_its_own_boxes_unless_they_are_for_all_classes_alike() -> None:
     own, other = torch.tensor([[10.0, 10, 20, 20]]), torch.tensor([[10.0, 10, 20, 22]])
     found = found_at((10, 10, 10, 12), kind=1)

@@ -49,6 +49,19 @@ def test_chosen_rows_keep_their_places() -> None:
     assert torch.equal(chosen.crop_and_resize(box, 28), BitMasks(stack[2:]).crop_and_resize(box, 28))
 
 
+def test_a_mask_chosen_for_many_boxes_is_kept_once() -> None:
+    crops, stack = crops_and_stack()
+    masks = CellMasks.from_crops(crops, (32, 32), (1.0, 1.0))
+    rows = torch.tensor([2, 0, 2, 2, 1, 2, 0])
+    boxes = torch.tensor([[18.2, 17.9, 31.8, 31.1], [1.0, 2.0, 9.0, 12.0]]).repeat(4, 1)[: len(rows)]
+    many = masks[rows].to("cpu")
+    assert len(many) == len(rows) > len(many.pixels) == len(crops)
+    assert torch.equal(many.crop_and_resize(boxes, 28), BitMasks(stack[rows]).crop_and_resize(boxes, 28))
+    assert torch.equal(
+        many[rows >= 2].crop_and_resize(boxes[:4], 14), masks[rows[rows >= 2]].crop_and_resize(boxes[:4], 14)
+    )
+
+
 def test_no_masks_give_no_targets() -> None:
     none = CellMasks.from_crops([], (32, 32), (1.5, 1.5))
     assert len(none) == 0

@@ -50,6 +50,13 @@ def test_pixels_that_no_way_leads_from_to_the_centre_are_background() -> None:
     assert (kinds[9:22, 2:11] == 0).all()
 
 
+def test_the_very_centre_of_a_cell_is_of_the_cell() -> None:
+    long = Crop(5, 5, np.ones((3, 17), dtype=bool))
+    targets = flow_targets([long], np.array([1]), (20, 30), (20, 30))
+    assert not targets["flows"][:, 6, 13].any()
+    assert (targets["cell_classes"].numpy() == 1).sum() == 3 * 17
+
+
 def test_a_picture_without_cells_is_all_background() -> None:
     targets = flow_targets([], np.zeros(0, dtype=np.int64), (10, 12), (10, 12))
     assert not targets["flows"].any()

@@ -57,6 +57,17 @@ def test_a_drawing_has_a_pixel_for_each_of_the_stems() -> None:
         assert tuple(drawn.types.shape) == (3, *drawn_hw)
 
 
+def test_numbers_that_a_format_cannot_hold_are_told_instead_of_finding_no_cell() -> None:
+    network = tiny().eval()
+    with torch.no_grad():
+        network.flow_head.bias.fill_(float("inf"))
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(UserError, match=r"leave the range of torch\.bfloat16: set `gpu_precision: float32`"),
+    ):
+        network.answers([{"image": torch.zeros(1, 64, 64, dtype=torch.uint8)}])
+
+
 def test_a_picture_has_the_same_losses_beside_one_of_another_size() -> None:
     mapper = TrainingMapper(TINY_FLOWS.model_copy(update={"crop_px": None, "scale_jitter": (1.0, 1.0)}))
     picture = mapper(SQUARE, 0)

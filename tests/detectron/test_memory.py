@@ -5,7 +5,7 @@ from detectron2.modeling import build_model
 from tiny_models import TINY
 
 from sartorius.config.members import ViewSettings
-from sartorius.detectron.memory import MemorySteps, Step
+from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.predictor import Predictor
 from sartorius.detectron.settings import detectron_config
 
@@ -78,6 +78,14 @@ def model() -> torch.nn.Module:
 @pytest.fixture
 def image() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 255, (64, 96), dtype=np.uint8)
+
+
+def test_a_network_that_was_on_the_cpu_is_again_where_and_what_it_was() -> None:
+    norm = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2)).bfloat16()
+    before = {name: (own.data_ptr(), own.dtype) for name, own in norm.state_dict().items()}
+    with placed(norm, on_cpu=True):
+        assert norm[0].weight.dtype == norm[1].running_mean.dtype == torch.float32
+    assert {name: (own.data_ptr(), own.dtype) for name, own in norm.state_dict().items()} == before
 
 
 def test_views_seen_at_once_are_those_seen_one_by_one(model: torch.nn.Module, image: np.ndarray) -> None:

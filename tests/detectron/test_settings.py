@@ -1,3 +1,4 @@
+import re
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,27 @@ def test_a_network_takes_what_our_fields_cannot_say() -> None:
     heads = build_model(detectron_config(TINY.model_copy(update={"detectron": OPEN}), "cpu")).roi_heads
     assert heads.box_predictor.bbox_pred.out_features == 4
     assert heads.box_predictor.loss_weight["loss_box_reg"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "value", "told"),
+    [
+        ({"cascade": True}, "MODEL.ROI_HEADS.IOU_LABELS", [0, 1], ""),
+        ({"cascade": True}, "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES", True, ""),
+        ({"cascade": True}, "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", [1.0] * 4, "; use .*CASCADE.*_WEIGHTS"),
+        ({"box_loss": "giou"}, "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA", 0.5, "; use box_loss: smooth_l1"),
+        ({"schedule": "cosine"}, "SOLVER.GAMMA", 0.5, "; use schedule: steps"),
+        ({}, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 2.0, "; use .*ENABLED: true"),
+    ],
+)
+def test_a_detectron2_key_that_another_setting_makes_useless_is_refused(
+    settings: dict[str, Any], key: str, value: Any, told: str
+) -> None:
+    with pytest.raises(UserError, match=f"{re.escape(key)} has no effect here{told}$"):
+        detectron_config(ModelSettings(**settings, detectron={key: value}), "cpu")
+    others = {"cascade": False, "box_loss": "smooth_l1", "schedule": "steps"}
+    clipping = {"SOLVER.CLIP_GRADIENTS.ENABLED": True}
+    detectron_config(ModelSettings(**others, detectron={key: value, **clipping}), "cpu")
 
 
 def test_the_cascade_s_keys_can_be_set_where_there_is_one() -> None:
