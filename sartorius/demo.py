@@ -10,7 +10,7 @@ from sartorius.checkout import checkout_file
 from sartorius.config import EnsembleSettings, load_ensemble_settings
 from sartorius.data.competition import image_folder, read_truth
 from sartorius.data.images import list_images, read_image
-from sartorius.data.predictions import read_prediction_folder
+from sartorius.data.predictions import MANIFEST, read_prediction_folder
 from sartorius.data.synthetic import synthesize
 from sartorius.errors import UserError
 from sartorius.metrics.competition import CompetitionScore, evaluate
@@ -69,6 +69,7 @@ def run_demo(out_dir: Path, load: Loader, report: Report) -> Demo:
     settings = load_ensemble_settings(ensemble)
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir}: expected a folder to write into, found a file; choose another --out")
+    _refuse_other_results(out_dir)
     data_dir = synthesize(out_dir / "data", images_per_type=1, seed=SEED)
     report("make images", 1, 1)
     predictors = load(ensemble, settings)
@@ -86,6 +87,17 @@ def run_demo(out_dir: Path, load: Loader, report: Report) -> Demo:
     score = evaluate(read_submission(submission, sizes_hw), truth)
     picture = _picture(out_dir / "overlay.png", image_paths, read_prediction_folder(fused.folder), truth)
     return Demo(data_dir, fused.folder, submission, picture, fused.cells, tuple(problems), score)
+
+
+def _refuse_other_results(out_dir: Path) -> None:
+    """Raise UserError if a file to write is there, but not what an earlier demo leaves before it."""
+    if (out_dir / "data" / "test_truth.csv").is_file() and (out_dir / "fused" / MANIFEST).is_file():
+        return
+    for path in (out_dir / "submission.csv", out_dir / "overlay.png"):
+        if path.exists():
+            raise UserError(
+                f"{path}: would be replaced, but {out_dir} holds no earlier demo; move it, or choose another --out"
+            )
 
 
 def _picture(

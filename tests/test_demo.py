@@ -89,6 +89,15 @@ def test_a_second_demo_in_the_same_folder_replaces_the_first(made):
     assert again.score.total == demo.score.total
 
 
+@pytest.mark.parametrize("name", ["submission.csv", "overlay.png"])
+def test_a_file_of_the_users_own_is_not_replaced_and_nothing_is_done(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"{name}: would be replaced, but .* holds no earlier demo; move it"):
+        demo_with(Blind, tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(UserError, match=r"taken: expected a folder"):

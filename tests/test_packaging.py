@@ -56,6 +56,19 @@ def pins(python: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "too_old"),
+    [
+        ("faster-coco-eval", "1.6.8"),  # no `ranges` of sizes
+        ("opencv-python-headless", "4.10.0.82"),  # cannot be imported beside NumPy 2
+        ("roifile", "2026.1.8"),  # regions have no `properties`
+        ("typer", "0.18.0"),  # no options that are a `Literal`
+    ],
+)
+def test_versions_that_lack_what_is_used_of_them_are_not_admitted(name, too_old):
+    assert not declared()[name].specifier.contains(too_old)
+
+
 def test_uv_reads_the_same_versions_that_the_hashes_are_for():
     assert PYPROJECT["tool"]["uv"]["constraint-dependencies"] == hashed_requirements()
 

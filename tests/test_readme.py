@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,11 +85,20 @@ def test_the_three_lines_from_a_picture_to_a_table_run(tmp_path):
     assert "'area_um2'" in done.stdout
 
 
+def leads_somewhere(page: Path, file: str, heading: str) -> bool:
+    """Whether a page's link meets a file and, if it names one, a heading there: in small letters, with - for spaces."""
+    target = page.parent / file if file else page
+    if not heading:
+        return target.exists()
+    headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+    return heading in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_and_pictures_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    assert [target for target in targets if not leads_somewhere(page, *target.partition("#")[::2])] == []
 
 
 @pytest.mark.parametrize("command", ["pip install uv && uv run sartorius demo", "uv run pytest"])
@@ -99,3 +109,24 @@ def test_the_two_set_up_commands_stand_alone(command):
 def test_continuous_integration_ends_with_the_test_command():
     script = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
     assert script.splitlines()[-1] == "uv run pytest"
+
+
+def executable(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([f"#!{shutil.which('bash')}", *lines, ""]))
+    path.chmod(0o755)
+
+
+def test_continuous_integration_finds_uv_where_pip_puts_it_for_a_user_without_root(tmp_path):
+    commands, scripts = tmp_path / "bin", tmp_path / "home" / "bin"
+    executable(commands / "python3", "[ $1 = -m ] && exit", f'exec {sys.executable} "$@"')
+    executable(scripts / "uv", 'echo "$@"')
+    (commands / "dirname").symlink_to(shutil.which("dirname"))
+    (tmp_path / "uv.py").write_text(f"def find_uv_bin(): return {str(scripts / 'uv')!r}\n")
+    done = subprocess.run(
+        [shutil.which("bash"), PROJECT / ".ci" / "run"],
+        env={"PATH": str(commands), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["run pytest"]), done.stderr

@@ -1,6 +1,6 @@
 """Trials of settings per minute on cached predictions, by what a trial changes.
 
-    python tools/bench_tuning.py [--data DIR] [--cache ENSEMBLE DIR]
+    python tools/bench_tuning.py [--data DIR [--cache ENSEMBLE DIR]]
 
 DIR is the competition's folder as downloaded; 109 of its images, spread over the cell types, are predicted by eight
 simulated models. Without it synthetic images stand in. `--cache` measures real cached predictions as well. Prints one
@@ -143,6 +143,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="the competition's folder")
     parser.add_argument("--cache", type=Path, nargs=2, metavar=("ENSEMBLE", "DIR"), help="real predictions")
     given = parser.parse_args()
+    if given.cache and not given.data:
+        parser.error("--cache needs --data, the folder with the truth of the images that were predicted")
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
         data = given.data or synthesize(Path(folder), IMAGES // len(CELL_TYPES), seed=0)

@@ -41,6 +41,8 @@ def profiled(options: argparse.Namespace) -> str:
     from bench_training import our_engine
 
     settings = load_model_settings(options.model, options.set)
+    if options.device == "cpu":
+        settings = settings.model_copy(update={"cuda_graphs": False})
     known = sorted(list_images(image_folder(options.data, "train")))
     ids = known[:: max(1, len(known) // options.images)][: options.images]
     step = our_engine(settings, options.data, ids, options.weights, options.device)

@@ -17,7 +17,7 @@ from sartorius.data.competition import (
     truth_csv,
 )
 from sartorius.data.folds import wells_of
-from sartorius.data.images import list_images, read_image
+from sartorius.data.images import IMAGE_SUFFIXES, list_images, read_image
 from sartorius.data.leakage import pixel_hash
 from sartorius.errors import UserError, did_you_mean
 from sartorius.overlap import overlapping
@@ -88,8 +88,8 @@ class DataCheck(NamedTuple):
 def check_data(data_dir: Path) -> DataCheck:
     """Everything found in `train.csv`, `train/` and `test/` of a data set.
 
-    Overlapping and duplicate masks are facts of the competition's own data and so no problems; a missing `test/` and
-    cell types of one's own, together in one image or not, are notes.
+    Overlapping and duplicate masks are facts of the competition's own data and so no problems; a missing or empty
+    `test/` and cell types of one's own, together in one image or not, are notes.
     Raises UserError if there is no train.csv with the expected columns or no folder of training images.
     """
     table = read_annotation_table(truth_csv(data_dir))
@@ -97,8 +97,7 @@ def check_data(data_dir: Path) -> DataCheck:
     truth = cells_by_image(annotations)
     first_lines = {image_id: int(line) for line, image_id in reversed(list(table["id"].items()))}
     train = list_images(image_folder(data_dir, "train"))
-    has_test = (data_dir / "test").is_dir()
-    test = list_images(data_dir / "test") if has_test else {}
+    test = _test_images(data_dir / "test")
     findings = [
         *(
             Finding("problem", "malformed_row", table["id"][line], line, text)
@@ -114,14 +113,21 @@ def check_data(data_dir: Path) -> DataCheck:
         *_image_findings(train, test, truth),
         *_cell_findings(truth, annotations),
     ]
-    if not has_test:
+    if not test:
+        what = "image in" if (data_dir / "test").is_dir() else "folder"
         findings.append(
-            Finding("note", "no_test_images", "", None, f"there is no folder {data_dir / 'test'}")
+            Finding("note", "no_test_images", "", None, f"there is no {what} {data_dir / 'test'}")
         )
     findings.sort(
         key=lambda found: (found.severity != "problem", found.line or 0, found.image_id, found.kind)
     )
     return DataCheck(tuple(findings), _type_counts(truth))
+
+
+def _test_images(folder: Path) -> dict[str, Path]:
+    """The test images as `list_images` gives them; none if the folder is missing or holds none."""
+    has_images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("[!.]*"))
+    return list_images(folder) if has_images else {}
 
 
 def _row_findings(annotations: Sequence[Annotation]) -> Iterator[Finding]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sartorius import coco_counts
@@ -34,6 +33,8 @@ _COLUMNS = ("scores", "cell_types", "sources")
 _SOFT_COLUMNS = ("soft_masks", "soft_boxes_xyxy")
 #: Tells the image from which predictions were made; files of other cells, and older ones, lack it.
 _PICTURE = "picture"
+#: A column without meaning: NumPy before 2.2 took the argument of this name for one.
+_STRAY = "allow_pickle"
 
 
 class PredictionManifest(BaseModel):
@@ -73,7 +74,7 @@ def write_cells(path: Path, cells: Cells, picture: str = "") -> None:
     picture: `pixel_hash` of the image that a model was shown, by which `read_picture` tells another one of its name.
     """
     counts = [mask.counts for mask in cells.masks]
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "cache_version": np.array(CACHE_VERSION),
         "image_id": np.array(cells.image_id),
         "size_hw": np.array(cells.size_hw, dtype=np.int64),
@@ -86,7 +87,7 @@ def write_cells(path: Path, cells: Cells, picture: str = "") -> None:
     if picture:
         arrays[_PICTURE] = np.array(picture)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+        np.savez_compressed(stream, **arrays)
 
 
 def read_cells(path: Path) -> Cells:
@@ -186,7 +187,7 @@ def _cells(arrays: Any) -> Cells:
     """Raises ValueError, TypeError or KeyError if the arrays are not those of `write_cells`."""
     if not isinstance(arrays, np.lib.npyio.NpzFile) or int(arrays["cache_version"]) != CACHE_VERSION:
         raise ValueError(f"not version {CACHE_VERSION} of the prediction cache")
-    soft_columns = tuple(sorted(set(arrays.files) - {*_PACKED, _PICTURE, *_COLUMNS}))
+    soft_columns = tuple(sorted(set(arrays.files) - {*_PACKED, _PICTURE, _STRAY, *_COLUMNS}))
     if soft_columns not in ((), tuple(sorted(_SOFT_COLUMNS))):
         raise ValueError(f"unknown or missing columns beside {', '.join(soft_columns)}")
     height, width = (int(side) for side in arrays["size_hw"])

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from sartorius.cells import Cells
+from sartorius.cells import UNKNOWN_CELL_TYPE, Cells
 from sartorius.config.per_type import FractionPerType, PixelsPerType, value_for
 from sartorius.config.reading import FrozenSettings
 from sartorius.data.competition import TRUTH_COLUMNS
@@ -39,7 +41,7 @@ class PseudoSettings(FrozenSettings):
 
 
 class PseudoLabel(NamedTuple):
-    """The cells of one image that are believed, its cell type, and their mean score."""
+    """The cells of one image that are believed, their voted type, and their mean score."""
 
     cells: Cells
     cell_type: str
@@ -51,7 +53,8 @@ def choose_pseudo_labels(
 ) -> dict[str, PseudoLabel]:
     """The images that are labelled surely enough, by id.
 
-    found: fused and cleaned cells of each image. An image's type is the voted one of its cells.
+    found: fused and cleaned cells of each image. An image's type is the voted one of its cells, of which each keeps its
+        own; those whose type nobody told get the image's.
     min_score: cells below it are left out. min_confidence: images whose other cells have a lower mean score are left
     out, and images without any. Both are compared as float32, which scores are: 0.7 reaches 0.7.
     """
@@ -63,7 +66,8 @@ def choose_pseudo_labels(
             continue
         confidence = float(believed.scores.mean(dtype=np.float64))
         if np.float32(confidence) >= np.float32(value_for(min_confidence, cell_type)):
-            labels[image_id] = PseudoLabel(believed, cell_type, confidence)
+            told = np.where(believed.cell_types == UNKNOWN_CELL_TYPE, cell_type, believed.cell_types)
+            labels[image_id] = PseudoLabel(replace(believed, cell_types=told), cell_type, confidence)
     return dict(sorted(labels.items()))
 
 
@@ -121,15 +125,10 @@ def write_pseudo_data(
 
 
 def counts_by_type(labels: Mapping[str, PseudoLabel]) -> dict[str, tuple[int, int]]:
-    """For each cell type its number of images and of cells."""
-    types = sorted({label.cell_type for label in labels.values()})
-    return {
-        cell_type: (
-            sum(label.cell_type == cell_type for label in labels.values()),
-            sum(len(label.cells) for label in labels.values() if label.cell_type == cell_type),
-        )
-        for cell_type in types
-    }
+    """For each cell type its number of images, each counted once by its voted type, and of cells, in whatever image."""
+    images = Counter(label.cell_type for label in labels.values())
+    cells = Counter(name for label in labels.values() for name in label.cells.cell_types.tolist())
+    return {cell_type: (images[cell_type], cells[cell_type]) for cell_type in sorted(cells)}
 
 
 def _write_image(path: Path, folder: Path, image_id: str) -> None:
@@ -148,7 +147,9 @@ def _rows(image_id: str, label: PseudoLabel) -> list[dict[str, object]]:
             "annotation": text.text,
             "width": width,
             "height": height,
-            "cell_type": label.cell_type,
+            "cell_type": cell_type,
         }
-        for text in kaggles_from_cocos(label.cells.masks)
+        for text, cell_type in zip(
+            kaggles_from_cocos(label.cells.masks), label.cells.cell_types.tolist(), strict=True
+        )
     ]

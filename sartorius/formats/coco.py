@@ -26,8 +26,9 @@ from sartorius.formats.json_files import read_json, write_json
 from sartorius.formats.known import Known, file_name_of
 from sartorius.formats.rings import parts_of_masks
 
-#: LIVECell's files name the cell line first; their only category is "cell".
-_LIVECELL_NAME = re.compile(r"([A-Za-z0-9]+)_Phase_")
+#: LIVECell's files name one of its eight cell lines first, as in `SkBr3_Phase_E3_2_02d08h00m_1.tif`; other files that an
+#: Incucyte names begin with anything. Their only category is "cell".
+_LIVECELL_NAME = re.compile(r"((?i:a172|bt474|bv2|huh7|mcf7|shsy5y|skbr3|skov3))_Phase_")
 LIVECELL_CATEGORY = "cell"
 
 
@@ -99,7 +100,7 @@ def write_livecell(path: Path, found: Mapping[str, Cells], known: Known) -> None
 
 
 def is_livecell(data: Mapping[str, Any]) -> bool:
-    """Whether annotations are LIVECell's: one category, "cell", and images named after cell lines."""
+    """Whether annotations are LIVECell's: one category, "cell", and images named after its cell lines."""
     try:
         categories = [category["name"] for category in data["categories"]]
         names = [image["file_name"] for image in data["images"]]

@@ -36,13 +36,14 @@ def detect_format(path: Path) -> FormatName:
 
 
 def _folder_format(path: Path) -> FormatName | None:
+    """The format that the folder's files are in; hidden ones tell nothing."""
     if (path / MANIFEST).is_file():
         return "cells"
-    if any(path.glob("*.zip")):
+    if any(path.glob("[!.]*.zip")):
         return "imagej"
-    if any(path.glob("*.geojson")):
+    if any(path.glob("[!.]*.geojson")):
         return "geojson"
-    entries = [*path.glob("*"), *path.glob("*/*")]
+    entries = [*path.glob("[!.]*"), *path.glob("*/[!.]*")]
     image_ids = {entry.stem for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES}
     if is_yolo(path, image_ids):
         return "yolo"

@@ -26,13 +26,14 @@ _DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overflow
 def read_geojson(path: Path, known: Known) -> dict[str, Cells]:
     """The cells of GeoJSON files by image id, the file's name without ending.
 
-    path: a file, or a folder of `.geojson` files. A feature collection, a list of features or one feature, of polygons
-        or multipolygons; the cell type is the classification's name, the score the measurement "score", else 1.
+    path: a file, or a folder of `.geojson` files, hidden ones left out. A feature collection, a list of features or one
+        feature, of polygons or multipolygons; the cell type is the classification's name, the score the measurement
+        "score", else 1.
     known: the images, for files that are not ours and so do not tell the image's size.
     A pixel is cell if its centre is inside. Raises UserError naming the file and the feature that is no outline with
     pixels or whose score is no fraction.
     """
-    files = sorted(path.glob("*.geojson")) if path.is_dir() else [path]
+    files = sorted(path.glob("[!.]*.geojson")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path}: expected .geojson files, found none")
     return {file.stem: _read_file(file, known) for file in files}

@@ -29,13 +29,13 @@ _DAMAGE = (zipfile.BadZipFile, ValueError, TypeError, KeyError, IndexError, Runt
 def read_imagej(path: Path, known: Known) -> dict[str, Cells]:
     """The cells of ROI files by image id, the file's name without ending.
 
-    path: a ZIP file of ImageJ's ROI manager, or a folder of them.
+    path: a ZIP file of ImageJ's ROI manager, or a folder of them; hidden files are left out.
     Regions that are areas become cells: polygons, freehand and traced outlines, rectangles, ovals, composites with
     holes. Points, lines and angles are no cells and refused. A pixel is cell if its centre is inside.
     known: the images, for files that are not ours and so do not tell the image's size.
     Raises UserError naming the file and the region.
     """
-    files = sorted(path.glob("*.zip")) if path.is_dir() else [path]
+    files = sorted(path.glob("[!.]*.zip")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path}: expected ZIP files of ImageJ's ROI manager, found none")
     return {file.stem: _read_file(file, known) for file in files}

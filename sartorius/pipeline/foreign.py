@@ -34,11 +34,11 @@ class ForeignPredictions:
     def weights_sha256(self) -> str:
         """SHA-256 over the files of predictions, and of the reference, which tells them from others.
 
-        What file managers leave in a folder does not count.
+        Hidden files of a folder and what file managers leave there do not count.
         """
         digest = hashlib.sha256()
         for path in filter(None, (self._path, self._reference)):
-            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            for file in sorted(path.rglob("[!.]*")) if path.is_dir() else [path]:
                 if file.is_file() and file.name not in OF_FILE_MANAGERS:
                     digest.update(file.relative_to(path.parent).as_posix().encode() + file.read_bytes())
         return digest.hexdigest()

@@ -145,6 +145,17 @@ def test_a_missing_test_folder_is_noted(tmp_path):
     assert told(check_data(folder)) == [("note", "no_test_images", "", None)]
 
 
+@pytest.mark.parametrize("inside", [[], [".gitkeep", "._t.png", "notes.txt"]])
+def test_a_test_folder_without_images_is_noted_and_hides_no_problem(tmp_path, inside):
+    folder = data_set(tmp_path, "a,1 1,4,2,", images="a")
+    (folder / "test" / "t.png").unlink()
+    for name in inside:
+        (folder / "test" / name).touch()
+    result = check_data(folder)
+    assert told(result) == [("problem", "no_type", "a", 2), ("note", "no_test_images", "", None)]
+    assert result.notes[0].message == f"there is no image in {folder / 'test'}"
+
+
 def test_a_truth_file_without_rows_leaves_every_image_without_row(tmp_path):
     result = check_data(data_set(tmp_path))
     assert [kind for _, kind, *_ in told(result)] == ["image_without_row"] * 2

@@ -1,4 +1,6 @@
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,34 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
         write_cells(path, cell(".#"))
     assert drawn(read_cells(path)) == ["#."]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_numpy_whose_savez_takes_no_allow_pickle_writes_no_column_of_that_name(tmp_path, monkeypatch):
+    def old_savez(stream, *args, **kwds):
+        stored.update(kwds)
+        np.savez(stream, *args, **kwds)
+
+    stored = {}
+    monkeypatch.setattr(predictions.np, "savez_compressed", old_savez)
+    write_cells(tmp_path / "drawn.npz", soft_cell(0.5), picture="ab")
+    assert sorted(stored) == [
+        "cache_version", "cell_types", "counts", "image_id", "offsets", "picture", "scores", "size_hw",
+        "soft_boxes_xyxy", "soft_masks", "sources",
+    ]  # fmt: skip
+
+
+def test_a_file_in_which_an_older_numpy_stored_allow_pickle_as_a_column_is_read(tmp_path):
+    path = tmp_path / "drawn.npz"
+    write_cells(path, soft_cell(0.5), picture="ab")
+    with np.load(path) as before:
+        arrays = {name: before[name] for name in before.files}
+    with zipfile.ZipFile(path, "a") as archive:  # numpy's own function no longer stores an array of this name
+        stream = io.BytesIO()
+        np.save(stream, np.array(False))
+        archive.writestr("allow_pickle.npy", stream.getvalue())
+    with np.load(path) as after:
+        assert set(after.files) == {*arrays, "allow_pickle"}
+    assert_same(read_cells(path), soft_cell(0.5))
 
 
 def changed(path: Path, **arrays: object) -> None:

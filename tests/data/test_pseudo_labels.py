@@ -1,6 +1,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -103,6 +104,20 @@ def test_pseudo_labels_are_a_data_set_without_images_that_are_annotated_under_an
     assert {name: cells.areas_px.tolist() for name, cells in truth.items()} == {"a": [1, 1], "c": [1, 1]}
     assert sorted(path.name for path in (out / "train").iterdir()) == ["a.png", "c.png"]
     assert json.loads((out / "pseudo.json").read_text())["left_out_as_annotated"] == ["b"]
+
+
+def test_cells_of_several_types_in_one_image_keep_their_own(
+    unlabelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    types = np.array(["hela", "glia", "hela", "unknown"])
+    mixed = replace(found("a", [0.9, 0.8, 0.9, 0.9]), cell_types=types)
+    write_cells(prediction_path(unlabelled / "fused", "a"), mixed)
+    out = unlabelled / "out"
+    arguments = (unlabelled / "fused", "--images", unlabelled / "images", "--out", out)
+    assert run(monkeypatch, *arguments, "--most-images", "glia=0,default=1") == 0
+    assert read_truth(out / "train.csv")["a"].cell_types.tolist() == ["hela", "glia", "hela", "hela"]
+    said = capsys.readouterr().out
+    assert "cort: 1 images, 2 cells\nglia: 0 images, 1 cells\nhela: 1 images, 3 cells\n" in said
 
 
 def test_a_plane_of_a_tiff_stack_becomes_an_image_of_its_own_as_the_cells_were_found_in_it(

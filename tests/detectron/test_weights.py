@@ -152,8 +152,6 @@ def test_backbone_weights_start_a_model_whose_heads_stay_random(tmp_path: Path) 
     head = "roi_heads.box_predictor.cls_score.weight"
     before = model.state_dict()[head].clone()
     load_initial(model, "r50_thin", tmp_path / "backbone.pkl")
-    export(tmp_path / "backbone.pkl", tmp_path / "backbone.safetensors", "float16")
-    assert sorted(load_file(tmp_path / "backbone.safetensors")) == sorted(arrays)
     for key in arrays:
         assert np.array_equal(model.state_dict()[prefix + key].numpy(), arrays[key]), key
     assert torch.equal(model.state_dict()[head], before)

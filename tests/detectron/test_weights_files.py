@@ -1,13 +1,15 @@
 """What lies in weights files, and beside them."""
 
+import pickle
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from sartorius.data.leakage import read_trained_on, write_trained_on
 from sartorius.detectron.weights import CellCheckpointer, export, read_weights
@@ -39,6 +41,12 @@ def runs(tmp_path: Path) -> dict[str, Path]:
         if name != "c":
             write_trained_on(tmp_path / name, {f"image of {name}": "hash"})
     return {name: tmp_path / name for name in "abc"}
+
+
+def test_arrays_of_a_pickle_are_exported_as_tensors(tmp_path: Path) -> None:
+    (tmp_path / "r50.pkl").write_bytes(pickle.dumps({"model": {"a": np.full((2, 3), 0.1, np.float32)}}))
+    export(tmp_path / "r50.pkl", tmp_path / "r50.safetensors", "float16")
+    assert torch.equal(load_file(tmp_path / "r50.safetensors")["a"], torch.full((2, 3), 0.1).half())
 
 
 def test_the_list_of_images_of_other_weights_in_a_folder_is_not_replaced(

@@ -78,6 +78,16 @@ def test_what_is_written_is_recognised_and_holds_every_image(tmp_path, name):
     assert (len(after["a"]), len(after["b.c"]), after["b.c"].size_hw) == (3, 0, (3, 5))
 
 
+@pytest.mark.parametrize("name", ["cells", "labels", "yolo", "imagej", "geojson"])
+def test_hidden_files_that_macos_leaves_in_a_folder_are_passed_over(tmp_path, name):
+    folder = target(tmp_path, name)
+    write_any(folder, found_cells(), name)
+    for hidden in ("._a.zip", "._a.geojson", "._a.png"):
+        (folder / hidden).write_bytes(b"\0\x05\x16\x07")
+    assert detect_format(folder) == name
+    assert list(read_back(folder, name, found_cells())) == ["a", "b.c"]
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_masks_with_holes_and_parts_keep_every_pixel_and_their_order(tmp_path, name):
     before = found_cells(scores=np.array([1.0, 1.0, 1.0], np.float32))
@@ -132,13 +142,21 @@ def test_livecell_fills_holes_and_names_no_type(tmp_path):
     assert (after.cell_types.tolist(), after.areas_px.tolist()) == (["cell"], [12])
 
 
-def test_livecells_cell_line_is_the_type(tmp_path):
-    name = "SHSY5Y_Phase_B10_1_01d16h00m_4"
+@pytest.mark.parametrize("line", ["A172", "BT474", "BV2", "Huh7", "MCF7", "SHSY5Y", "SkBr3", "SKOV3"])
+def test_livecells_cell_line_is_the_type(tmp_path, line):
+    name = f"{line}_Phase_B10_1_01d16h00m_4"
     before = {name: replace(cell("##../##.."), image_id=name)}
     write_any(tmp_path / "a.json", before, "livecell", images={name: Path(f"{name}.tif")})
     assert detect_format(tmp_path / "a.json") == "livecell"
-    assert read_any(tmp_path / "a.json")[name].cell_types.tolist() == ["shsy5y"]
+    assert read_any(tmp_path / "a.json")[name].cell_types.tolist() == [line.lower()]
     assert f'"{name}.tif"' in (tmp_path / "a.json").read_text()
+
+
+def test_images_of_ones_own_that_an_incucyte_named_are_not_livecells(tmp_path):
+    name = "plate1_Phase_A1_1"
+    write_any(tmp_path / "a.json", {name: replace(cell("##../##.."), image_id=name)}, "livecell")
+    assert detect_format(tmp_path / "a.json") == "coco"
+    assert read_any(tmp_path / "a.json")[name].cell_types.tolist() == ["cell"]
 
 
 def test_a_conversion_says_what_was_lost(tmp_path):

@@ -87,7 +87,7 @@ def test_other_predictions_under_the_same_name_have_another_hash_and_refuse_the_
 def test_what_a_file_manager_leaves_beside_predictions_does_not_make_them_others(scene):
     settings = load_ensemble_settings(scene.ensemble)
     before = foreign_predictors(scene.ensemble, settings, scene.images)["cellpose"].weights_sha256
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+    for name in (".DS_Store", "._cort_image.tif", "Thumbs.db", "desktop.ini"):
         (scene.folder / "cellpose" / name).write_bytes(b"looked at")
     assert foreign_predictors(scene.ensemble, settings, scene.images)["cellpose"].weights_sha256 == before
 
