@@ -1,6 +1,6 @@
 """Pictures of cells on their image: thin contours coloured by cell type, readable at 790 cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -33,20 +33,27 @@ DASH_PX = 6
 
 
 def overlay(
-    image: NDArray[np.uint8], cells: Cells, truth: Cells | None = None, um_per_px: float | None = None
+    image: NDArray[np.uint8],
+    cells: Cells,
+    truth: Cells | None = None,
+    um_per_px: float | None = None,
+    cell_types: Sequence[str] = (),
 ) -> Picture:
     """The image with the outline of every cell, and beside it, if given, with the outlines of the true cells.
 
     image: (H, W) uint8 grey.
     cells, truth: cells of that image; found cells are drawn with solid lines, true ones with dashed lines.
     um_per_px: micrometres per pixel, for a scale bar; None for no bar, nor has an image too small for one.
+    cell_types: types that other images may have cells of; each type has the same colour in all pictures that name them.
     Returns an RGB picture, each panel the image at twice its size (or its own when a side is over 1500 px) under a
     line that counts the cells by type. No cells gives the image alone.
     Raises ValueError if the image is not of bytes, or the cells are not of an image of this size.
     """
-    panels = [_panel(image, cells, "found", dashed=False)]
+    shown = [cells] if truth is None else [cells, truth]
+    colours = colours_of(np.concatenate([np.array(cell_types, np.str_), *(one.cell_types for one in shown)]))
+    panels = [_panel(image, cells, "found", colours, dashed=False)]
     if truth is not None:
-        panels.append(_panel(image, truth, "truth", dashed=True))
+        panels.append(_panel(image, truth, "truth", colours, dashed=True))
     if um_per_px is not None:
         panels = [_with_scale_bar(panel, um_per_px / _enlargement(image), "µm") for panel in panels]
     gap = np.zeros((panels[0].shape[0], GAP_PX, 3), dtype=np.uint8)
@@ -109,7 +116,9 @@ def _enlargement(image: NDArray[np.uint8]) -> int:
     return 2 if max(image.shape) <= ENLARGED_UP_TO_PX else 1
 
 
-def _panel(image: NDArray[np.uint8], cells: Cells, title: str, dashed: bool) -> Picture:
+def _panel(
+    image: NDArray[np.uint8], cells: Cells, title: str, colours: Mapping[str, Colour], dashed: bool
+) -> Picture:
     if image.dtype != np.uint8:
         raise ValueError(
             f"{cells.image_id}: the image is of {image.dtype}, expected uint8, as `read_image` returns any image"
@@ -121,7 +130,6 @@ def _panel(image: NDArray[np.uint8], cells: Cells, title: str, dashed: bool) -> 
     scale = _enlargement(image)
     grey = cv2.resize(stretched(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     canvas = np.repeat(grey[:, :, None], 3, axis=2)
-    colours = colours_of(cells.cell_types)
     for mask, cell_type in zip(cells.masks, cells.cell_types.tolist(), strict=True):
         for contour in contours_xy(mask, scale):
             pieces = _dashes(contour) if dashed else [contour]
@@ -135,17 +143,20 @@ def _dashes(contour: NDArray[np.int32]) -> list[NDArray[np.int32]]:
     return [contour[first : first + DASH_PX] for first in range(0, len(contour), 2 * DASH_PX)]
 
 
-def _header(width_px: int, title: str, cells: Cells, colours: dict[str, Colour]) -> Picture:
-    """A line of text: what is shown, then a swatch, name and count for each type."""
+def _header(width_px: int, title: str, cells: Cells, colours: Mapping[str, Colour]) -> Picture:
+    """A line of text: what is shown, then a swatch, name and count for each type that occurs."""
     strip = Image.new("RGB", (width_px, HEADER_PX))
     draw, font = ImageDraw.Draw(strip), _font()
     middle, left = HEADER_PX / 2, 8.0
-    heading = f"{cells.image_id}   {title}" if colours else f"{cells.image_id}   {title}: no cells"
+    heading = f"{cells.image_id}   {title}" if len(cells) else f"{cells.image_id}   {title}: no cells"
     draw.text((left, middle), heading, WHITE, font, anchor="lm")
     left += draw.textlength(heading, font) + 24
     for name, colour in colours.items():
+        count = int((cells.cell_types == name).sum())
+        if not count:
+            continue
         draw.rectangle((left, middle - 6, left + 12, middle + 6), fill=colour)
-        label = f"{name} {int((cells.cell_types == name).sum())}"
+        label = f"{name} {count}"
         draw.text((left + 19, middle), label, WHITE, font, anchor="lm")
         left += 19 + draw.textlength(label, font) + 20
     return np.asarray(strip)

@@ -158,6 +158,18 @@ def test_the_legend_counts_the_cells_of_each_type():
     assert [swatches(header) for header in (one, two)] == [{OKABE_ITO[2]}, {OKABE_ITO[1], OKABE_ITO[2]}]
 
 
+def test_a_type_has_one_colour_in_all_pictures_that_name_the_same_types_and_in_found_and_true_cells():
+    hela = annotated("one", (50, 400), square_masks(50, 400, 1), ["hela"])
+    both = annotated("one", (50, 400), square_masks(50, 400, 2), ["bv2", "hela"])
+    alone, named, beside = (
+        overlay(grey(50, 400), hela, **more)[:HEADER_PX, :800]
+        for more in ({}, {"cell_types": ["hela", "bv2"]}, {"truth": both})
+    )
+    assert [swatches(header) for header in (alone, named, beside)] == [
+        {OKABE_ITO[3]}, {OKABE_ITO[4]}, {OKABE_ITO[4]},
+    ]  # fmt: skip
+
+
 def square_masks(height, width, count):
     masks = np.zeros((count, height, width), dtype=bool)
     masks[:, 5:20, 5:20] = True

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ _say = logging.getLogger("sartorius")
 #: What may stand behind a pixel's size. Keyboards have two letters µ, one called micro and one called mu.
 _UNIT = re.compile(r"\s*[u\u00b5\u03bc]m(\s*/\s*(px|pixel))?$")
 _FAULT = "the program failed on this image; the log of the server says why"
+_NOT_LOADED = "it could not be loaded; the log of the server says why"
 
 
 class Overview(NamedTuple):
@@ -131,8 +133,9 @@ class Answers:
         return "" if not text or _pixel_size(text) is not None else shown.no_size_html(text)
 
     def chosen_row(self, event: gr.SelectData) -> Update:
-        """The viewer shows the cell of a row of the table."""
-        return gr.HTML(chosen=json.dumps({"cell": event.row_value[0] - FIRST_NUMBER, "at": event.index}))
+        """The viewer shows the cell of a row of the table; every answer is another, since Gradio ignores what it has."""
+        chosen = {"cell": event.row_value[0] - FIRST_NUMBER, "at_ns": time.monotonic_ns()}
+        return gr.HTML(chosen=json.dumps(chosen))
 
     def stop(self, request: gr.Request) -> str:
         """The search ends after the step that it is at."""
@@ -180,6 +183,10 @@ class Answers:
             predictors = self._desk.models.of(offer)
         except UserError as error:
             refusals.append(Refusal("The model cannot be used", str(error)))
+            return
+        except Exception:
+            _say.exception("the models of %s could not be loaded", offer.path)
+            refusals.append(Refusal("The model cannot be used", _NOT_LOADED))
             return
         for number, image_id in enumerate(todo):
             words = f"Searching image {number + 1} of {len(todo)}" if len(todo) > 1 else "Searching the image"

@@ -103,9 +103,10 @@ def _submission(folder: Path, session: Session, choice: Choice) -> Path:
 
 
 def _pictures(folder: Path, session: Session, choice: Choice) -> Path:
-    written = []
+    written, cell_types = [], choice.offer.cell_types
     for image_id, cells in _found(session, choice).items():
-        picture = overlay(read_image(session.images[image_id]), cells, um_per_px=choice.um_per_px)
+        image = read_image(session.images[image_id])
+        picture = overlay(image, cells, um_per_px=choice.um_per_px, cell_types=cell_types)
         written.append(write_picture(folder / "outlines" / f"{image_id}.png", picture))
     return _one_or_zip(folder / "outlines.zip", written)
 

@@ -41,9 +41,13 @@ def safe_name(name: str) -> str:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """The name, or the name with the first number behind it that is not taken."""
+    """The name, or the name with the first number behind it that is not taken.
+
+    Names that differ in case alone are one: on some file systems they are one file.
+    """
     path, number = Path(name), 1
-    while name in taken:
+    folded = {one.casefold() for one in taken}
+    while name.casefold() in folded:
         number += 1
         name = f"{path.stem}_{number}{path.suffix}"
     return name
@@ -64,14 +68,24 @@ def accepted_images(path: Path, limits: Limits, room: int) -> dict[str, Path]:
         raise UserError(f"the file has {size_mb:.0f} MB; at most {limits.file_mb:g} MB are taken here")
     found = image_paths(path)
     if len(found) > room:
-        what = f"its {len(found)} planes" if len(found) > 1 else "it"
-        raise UserError(
-            f"there is no room for {what}: {limits.images} images at a time, {room} more can be added; "
-            "clear some first"
-        )
+        raise UserError(_no_room(len(found), limits, room))
     for image_path in found.values():
         _refuse_too_many_pixels(image_path, limits)
     return found
+
+
+def _no_room(images: int, limits: Limits, room: int) -> str:
+    """Why a file of so many images is not taken."""
+    if images > limits.images:
+        return (
+            f"the file has {images} planes; at most {limits.images} images are taken here at a time: start the page with "
+            f"--max-images {images}, or use the command line, sartorius predict"
+        )
+    what = f"its {images} planes" if images > 1 else "it"
+    return (
+        f"there is no room for {what}: {limits.images} images at a time, {room} more can be added; remove all images "
+        "first"
+    )
 
 
 def _refuse_too_many_pixels(path: Path, limits: Limits) -> None:

@@ -1,6 +1,7 @@
 """The ensembles that a visitor can choose from, and their models, loaded when first used."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from sartorius.pipeline.foreign import refuse_foreign
 
 #: Gives the trained models of an ensemble file by member name.
 Loader = Callable[[Path, EnsembleSettings], Mapping[str, Predictor]]
+
+_say = logging.getLogger("sartorius")
 
 
 class Offer(NamedTuple):
@@ -56,45 +59,64 @@ class Choice(NamedTuple):
 def find_offers(folder: Path | None, given: Sequence[Path] = ()) -> list[Offer]:
     """The ensembles to choose from: those given first, then those of the folder that have their weights here, small ones first.
 
-    folder: a folder of ensemble files; None or a missing one has none.
+    folder: a folder of ensemble files; None or a missing one has none. A file of it that is wrong is left out with a
+        warning.
     Raises UserError if a given file is wrong or lacks its weights, or if there is nothing to choose from.
     """
-    in_folder = sorted(folder.glob("*.yaml")) if folder is not None else []
-    complete = [path for path in in_folder if not missing_files(path)]
-    paths = {path.resolve(): path for path in sorted(complete, key=_weight_bytes)}
-    paths = {path.resolve(): path for path in given} | paths
-    offers: list[Offer] = []
-    for path in paths.values():
-        refuse_foreign(path, load_ensemble_settings(path), "the page is for images that come later")
-        absent = missing_files(path)
-        if absent:
-            raise UserError(
-                f"{path}: expected trained models, but there is no {absent[0]}; train or copy them first"
-            )
-        offers.append(_offer(path, f"{path.stem}-{len(offers)}"))
-    if not offers:
+    named = {path.resolve(): path for path in given}
+    in_folder = {path.resolve(): path for path in sorted(folder.glob("*.yaml"))} if folder is not None else {}
+    ready = {path: _given_settings(path) for path in named.values()}
+    ready |= _complete([path for place, path in in_folder.items() if place not in named])
+    if not ready:
         raise UserError(
             f"{folder or 'no folder'}: expected an ensemble file whose weights are here, found none of "
             f"{len(in_folder)}; name one on the command line: sartorius app ENSEMBLE"
         )
-    return offers
+    return [
+        _offer(path, settings, f"{path.stem}-{number}")
+        for number, (path, settings) in enumerate(ready.items())
+    ]
 
 
-def missing_files(path: Path) -> list[Path]:
+def _given_settings(path: Path) -> EnsembleSettings:
+    """The settings of an ensemble file; raises UserError if it is wrong, has no models or lacks their files."""
+    settings = load_ensemble_settings(path)
+    refuse_foreign(path, settings, "the page is for images that come later")
+    absent = _missing_files(path, settings)
+    if absent:
+        raise UserError(
+            f"{path}: expected trained models, but there is no {absent[0]}; train or copy them first"
+        )
+    return settings
+
+
+def _complete(paths: Sequence[Path]) -> dict[Path, EnsembleSettings]:
+    """The settings of the ensemble files that have their weights here, small ones first; says which files are wrong."""
+    found: dict[Path, EnsembleSettings] = {}
+    for path in paths:
+        try:
+            settings = load_ensemble_settings(path)
+        except UserError as error:
+            _say.warning("%s is not offered: %s", path, error)
+            continue
+        if not _missing_files(path, settings):
+            found[path] = settings
+    return dict(sorted(found.items(), key=lambda item: _weight_bytes(*item)))
+
+
+def _missing_files(path: Path, settings: EnsembleSettings) -> list[Path]:
     """The files of models and weights that an ensemble file names and that are not there."""
-    members = load_ensemble_settings(path).members
     named = [
         Path(os.path.normpath(path.parent / file))
-        for member in members
+        for member in settings.members
         for file in (member.model, member.weights)
     ]
     return [file for file in named if not file.is_file()]
 
 
-def _weight_bytes(path: Path) -> int:
+def _weight_bytes(path: Path, settings: EnsembleSettings) -> int:
     """The bytes of all weights of an ensemble file, which are there: a visitor's first image is not to wait for large models."""
-    members = load_ensemble_settings(path).members
-    return sum((path.parent / member.weights).stat().st_size for member in members)
+    return sum((path.parent / member.weights).stat().st_size for member in settings.members)
 
 
 class Models:
@@ -120,8 +142,7 @@ class Models:
             return self._predictors
 
 
-def _offer(path: Path, key: str) -> Offer:
-    settings = load_ensemble_settings(path)
+def _offer(path: Path, settings: EnsembleSettings, key: str) -> Offer:
     cell_types = _cell_types(path, settings)
     thresholds = {name: value_for(settings.postprocess.score_threshold, name) for name in cell_types}
     return Offer(key, _title(path), path, settings, cell_types, thresholds)

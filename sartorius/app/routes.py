@@ -101,7 +101,7 @@ def _picture(session: Session, image_id: str) -> Path:
         image = stretched(read_image(session.images[image_id]))
         share = min(1.0, _LONGEST_PX / max(image.shape))
         if share < 1:
-            size = (round(image.shape[1] * share), round(image.shape[0] * share))
+            size = [max(1, round(side * share)) for side in (image.shape[1], image.shape[0])]
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         with atomic_path(path) as temporary:
             cv2.imwrite(str(temporary), image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])

@@ -61,8 +61,9 @@ def _taken_names(session: Session, name: str) -> set[str]:
 
 
 def _refuse_same_ids(session: Session, found: dict[str, Path]) -> None:
-    """Planes of a stack are called `stack_p001`, as another file may be."""
-    same = [image_id for image_id in found if image_id in session.images]
+    """Planes of a stack are called `stack_p001`, as another file may be, in small or capital letters."""
+    here = {image_id.casefold() for image_id in session.images}
+    same = [image_id for image_id in found if image_id.casefold() in here]
     if same:
         raise UserError(f"an image called {same[0]} is here already; rename the file")
 

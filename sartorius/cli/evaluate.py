@@ -99,7 +99,9 @@ def evaluate(
     read = [read_found(path, every_truth, remove_overlap) for path in paths]
     if only_predicted:
         chosen = {name: cells for name, cells in chosen.items() if all(name in found for found in read)}
-    found, *others = [for_images(path, one, chosen) for path, one in zip(paths, read, strict=True)]
+    found, *others = [
+        for_images(path, one, chosen, "--remove-overlap") for path, one in zip(paths, read, strict=True)
+    ]
     wanted = Wanted(
         variant.value,
         confusion=predictions.is_dir(),

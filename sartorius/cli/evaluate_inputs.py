@@ -31,18 +31,24 @@ def read_found(path: Path, truth: Mapping[str, Cells], without_overlap: bool = F
     return {name: remove_overlap(cells, min_area_px=1) for name, cells in found.items()}
 
 
-def for_images(path: Path, found: Mapping[str, Cells], truth: Mapping[str, Cells]) -> dict[str, Cells]:
-    """The predictions of the images to score; says on stderr what the competition would refuse."""
+def for_images(
+    path: Path, found: Mapping[str, Cells], truth: Mapping[str, Cells], removal: str | None = None
+) -> dict[str, Cells]:
+    """The predictions of the images to score; says on stderr what the competition would refuse.
+
+    removal: the option of the command that removes overlap; None if it has none.
+    """
     try:
         chosen = predictions_for(found, truth)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     overlapping = images_with_overlap(chosen)
     if overlapping:
+        or_use = f", or use {removal}" if removal else ""
         typer.echo(
             f"warning: {path}: masks overlap in {len(overlapping)} of {len(chosen)} images, for example "
             f"{overlapping[0]}; the competition refuses such masks, so this is not its score: fuse and clean them "
-            "first, or use --remove-overlap",
+            f"first{or_use}",
             err=True,
         )
     return chosen

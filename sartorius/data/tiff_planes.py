@@ -1,8 +1,10 @@
 """The planes of TIFF and OME-TIFF files: single images, Z and time stacks, channels, one plane at a time."""
 
 import logging
+import lzma
 import math
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,7 +29,7 @@ _TRANSPARENCY = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPH
 #: What tifffile and numpy raise for files that are cut short, changed or not TIFF.
 _DAMAGE = (
     tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError, RuntimeError, OSError,
-    struct.error,
+    struct.error, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import json
+import logging
 from collections.abc import Callable
 from html import escape
 from types import SimpleNamespace
@@ -131,6 +132,29 @@ def test_the_button_waits_for_a_search_to_end_whatever_the_visitor_does_meanwhil
     assert find_button(updates[0]).interactive is False
     assert meanwhile_says == [False, False]
     assert find_button(updates[-1]).interactive is True
+
+
+def test_models_that_cannot_be_loaded_by_a_fault_are_told_and_the_button_can_be_used_again(
+    page, monkeypatch, caplog
+):
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(Models, "of", fail)
+    with caplog.at_level(logging.ERROR, logger="sartorius"):
+        refusals, progress, _, _, _, find, *_ = list(page.answers.find(REQUEST, *page.settings))[-1]
+    assert "The model cannot be used" in refusals
+    assert "the log of the server says why" in refusals
+    assert "CUDA out of memory" in caplog.text
+    assert (progress, find.interactive) == ("", True)
+
+
+def test_a_row_that_is_clicked_again_is_another_answer(page):
+    """Gradio ignores one that is the same, and the cell may have been let go of, or the image be another."""
+    event = SimpleNamespace(row_value=[3], index=[2, 0])
+    first, again = (page.answers.chosen_row(event).props["chosen"] for _ in range(2))
+    assert first != again
+    assert json.loads(first)["cell"] == json.loads(again)["cell"] == 2
 
 
 def test_a_search_that_nobody_awaits_any_more_lets_the_button_search_again(page):

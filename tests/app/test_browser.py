@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from bright_cells import DISCS, SIZE_HW, BrightCells, Disc, written_png
+from bright_cells import DISCS, SIZE_HW, BrightCells, Disc, drawn_image, written_png
 from browser import ASTRO, DESKTOP, PHONE, Visit, is_colour, outlined
 
 from sartorius.app.downloads import DOWNLOADS
@@ -48,6 +48,26 @@ def test_a_cell_tells_its_numbers_where_it_is_pointed_at_clicked_or_chosen_in_th
     page.focus(".viewer-stage")
     page.keyboard.press("Escape")
     assert not page.is_visible(".viewer-facts")
+    page.click("#table [data-testid=cell-2-0]")
+    page.wait_for_selector(".viewer-facts", state="visible")
+    page.focus(".viewer-stage")
+    page.keyboard.press("Escape")
+
+
+def test_a_long_and_narrow_image_has_room_and_can_be_zoomed(browser, server, tmp_path):
+    cv2.imwrite(str(tmp_path / "strip.png"), drawn_image([Disc(500, 5, 4, 0.9)], (1000, 10)))
+    visit = Visit(browser, server.url, **DESKTOP)
+    visit.add(tmp_path / "strip.png")
+    visit.find()
+    page, room = visit.page, visit.page.locator(".viewer-stage").bounding_box()
+    assert room["width"] > 200
+    page.focus(".viewer-stage")
+    for _ in range(11):
+        page.keyboard.press("+")
+    assert page.get_attribute(".viewer-svg", "viewBox").split()[3] == "16"
+    page.mouse.move(room["x"] + room["width"] / 2, room["y"] + room["height"] / 2)
+    page.wait_for_selector(".viewer-tip:has-text('0.90')")
+    visit.close()
 
 
 def unzipped(path: Path) -> Path:

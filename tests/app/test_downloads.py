@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from bright_cells import DISCS, SIZE_HW, written_png
+from bright_cells import DISCS, SIZE_HW, BrightCells, written_png
 
 from sartorius.app.downloads import DOWNLOADS, write_download
 from sartorius.app.finding import cells_above, find_cells
 from sartorius.app.names import palette
+from sartorius.app.offers import Choice
 from sartorius.errors import UserError
 from sartorius.formats import read_any
 from sartorius.rle import dense_from_coco
@@ -37,6 +38,12 @@ def written(key: str, out: Path, visit) -> Path:
     path = write_download(key, out, visit.session, visit.session.choice)
     assert path.parent == out
     return path
+
+
+def pixels_of(colour: str, path: Path) -> int:
+    """The number of a picture's pixels that have about the colour `#rrggbb`."""
+    wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+    return int((np.abs(cv2.imread(str(path))[:, :, ::-1] - wanted).max(axis=2) < 30).sum())
 
 
 def test_measurements_have_a_row_for_each_cell_that_is_shown(visit, out):
@@ -99,9 +106,16 @@ def test_the_submission_passes_the_check(two, out):
 def test_pictures_show_outlines_in_the_colour_of_the_type(visit, out):
     path = written("pictures", out, visit)
     assert path.name == "well_outlines.png"
-    picture = cv2.imread(str(path))[:, :, ::-1]
-    colour = np.array([int(palette(["astro"])["astro"][at : at + 2], 16) for at in (1, 3, 5)])
-    assert (np.abs(picture - colour).max(axis=2) < 30).sum() > 100
+    assert pixels_of(palette(["astro"])["astro"], path) > 100
+
+
+def test_a_type_has_the_pages_colour_in_pictures_where_others_of_the_ensemble_do_not_occur(visit, out):
+    offer = visit.offer._replace(key="others", cell_types=("bv2", "hela"))
+    find_cells(visit.session, offer, {"bright": BrightCells("hela")}, "well", lambda done, total: None)
+    visit.session.choice = Choice(offer, {"bv2": 0.5, "hela": 0.5})
+    path, colours = written("pictures", out, visit), palette(offer.cell_types)
+    assert pixels_of(colours["hela"], path) > 100
+    assert pixels_of(colours["bv2"], path) == 0
 
 
 def test_an_image_of_one_pixel_does_not_cost_the_pictures_of_the_others(visit, out, tmp_path):

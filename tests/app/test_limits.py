@@ -32,6 +32,10 @@ def test_a_taken_name_gets_the_first_free_number():
     assert free_name("a.png", ["a.png", "a_2.png"]) == "a_3.png"
 
 
+def test_a_name_is_taken_by_the_same_in_capitals_since_some_file_systems_know_no_case():
+    assert free_name("well.png", ["Well.png", "WELL_2.png"]) == "well_3.png"
+
+
 def test_a_small_image_is_accepted_under_its_name(tmp_path):
     path = written_png(tmp_path / "well.png")
     assert accepted_images(path, Limits(), room=1) == {"well": path}
@@ -40,8 +44,18 @@ def test_a_small_image_is_accepted_under_its_name(tmp_path):
 def test_a_stack_gives_an_image_for_each_plane(tmp_path):
     tifffile.imwrite(tmp_path / "z.tif", np.zeros((3, 20, 30), np.uint8), photometric="minisblack")
     assert list(accepted_images(tmp_path / "z.tif", Limits(), room=3)) == ["z_p001", "z_p002", "z_p003"]
-    with pytest.raises(UserError, match=r"no room for its 3 planes.*2 more can be added"):
+    with pytest.raises(
+        UserError, match=r"no room for its 3 planes.*2 more can be added; remove all images first"
+    ):
         accepted_images(tmp_path / "z.tif", Limits(), room=2)
+
+
+def test_a_stack_of_more_planes_than_there_can_be_images_is_told_what_helps(tmp_path):
+    tifffile.imwrite(tmp_path / "z.tif", np.zeros((3, 20, 30), np.uint8), photometric="minisblack")
+    with pytest.raises(
+        UserError, match=r"has 3 planes; at most 2 images.* --max-images 3, or .*sartorius predict$"
+    ):
+        accepted_images(tmp_path / "z.tif", Limits(images=2), room=2)
 
 
 def test_a_file_of_another_kind_is_refused_by_its_ending(tmp_path):

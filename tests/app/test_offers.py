@@ -32,6 +32,19 @@ def test_of_a_folder_only_ensembles_whose_weights_are_here_are_offered(tmp_path)
     assert [offer.title for offer in offers] == ["Ready"]
 
 
+def test_of_a_folder_a_wrong_file_is_left_out_with_a_warning_unless_it_is_given(tmp_path, caplog):
+    folder = folder_of_ensembles(tmp_path)
+    wrong = folder / "wrong.yaml"
+    wrong.write_text("membres: []\n")
+    given = written_ensemble(tmp_path / "given")
+    assert [offer.title for offer in find_offers(folder, [given])] == ["Bright discs", "Ready"]
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{wrong} is not offered: ")
+    assert "membres" in warning
+    with pytest.raises(UserError, match="membres"):
+        find_offers(folder, [wrong])
+
+
 def test_of_a_folder_the_ensemble_with_the_smallest_weights_comes_first(tmp_path):
     folder = folder_of_ensembles(tmp_path)
     (folder / "large.yaml").write_text(

@@ -1,6 +1,8 @@
 import io
 import logging
 
+import cv2
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -32,6 +34,14 @@ def test_a_picture_is_the_image_and_kept_by_nobody(client, visit):
     answer = client.get(f"/session/{visit.session.token}/image/well")
     assert Image.open(io.BytesIO(answer.content)).size == (160, 120)
     assert answer.headers["cache-control"] == "private, no-store"
+
+
+@pytest.mark.parametrize(("size_hw", "shown_wh"), [((1, 10_000), (4096, 1)), ((10_000, 1), (1, 4096))])
+def test_the_picture_of_a_long_line_is_a_line(client, visit, tmp_path, size_hw, shown_wh):
+    visit.session.images["line"] = tmp_path / "line.png"
+    cv2.imwrite(str(tmp_path / "line.png"), np.zeros(size_hw, np.uint8))
+    answer = client.get(f"/session/{visit.session.token}/image/line")
+    assert Image.open(io.BytesIO(answer.content)).size == shown_wh
 
 
 def test_a_file_comes_under_its_name_and_leaves_nothing_behind(client, visit):

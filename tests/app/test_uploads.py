@@ -68,6 +68,16 @@ def test_a_plane_does_not_take_the_place_of_an_image_of_its_name(session, arrive
     assert list(session.images) == ["z_p001"]
 
 
+def test_names_that_differ_in_case_alone_are_one_name(session, arrived):
+    """On some file systems they are one file."""
+    for name in ("Well.png", "well.png", "Z_p001.png"):
+        take_uploads(session, [written_png(arrived / name)], Limits())
+    tifffile.imwrite(arrived / "z.tif", np.zeros((2, 20, 30), np.uint8), photometric="minisblack")
+    taken = take_uploads(session, [arrived / "z.tif"], Limits())
+    assert "z_p001 is here already" in taken.refusals[0].reason
+    assert list(session.images) == ["Well", "well_2", "Z_p001"]
+
+
 def test_no_more_images_are_taken_than_there_is_room_for(session, arrived):
     uploads = [written_png(arrived / f"{name}.png") for name in "abc"]
     taken = take_uploads(session, uploads, Limits(images=2))

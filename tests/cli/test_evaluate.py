@@ -122,6 +122,7 @@ def test_overlapping_predictions_get_a_warning_until_the_overlap_is_removed(
     assert run(monkeypatch, *arguments) == 0
     captured = capsys.readouterr()
     assert "masks overlap in 1 of 1 images, for example a" in captured.err
+    assert "fuse and clean them first, or use --remove-overlap\n" in captured.err
     assert json.loads(captured.out)["per_threshold"]["0.70"] == pytest.approx(1 / 3)
     assert run(monkeypatch, *arguments, "--remove-overlap") == 0
     captured = capsys.readouterr()

@@ -82,6 +82,18 @@ def test_colours_that_cannot_be_converted_are_refused_by_name(tmp_path, count, p
         read_image(path)
 
 
+@pytest.mark.parametrize("compression", ["zlib", "lzma"])
+def test_a_damaged_byte_among_compressed_pixels_is_told(tmp_path, compression):
+    path = written(tmp_path, NOISE, compression=compression)
+    with tifffile.TiffFile(path) as file:
+        (start,), (length,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
+    damaged = bytearray(path.read_bytes())
+    damaged[start + length // 2] ^= 0xFF
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"a\.tif: .* the file is cut short or damaged: "):
+        read_image(path)
+
+
 @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
 @pytest.mark.parametrize(("count", "photometric"), [(2, "minisblack"), (3, "minisblack"), (5, "rgb")])
 def test_several_channels_in_one_page_are_refused(tmp_path, count, photometric, planarconfig):

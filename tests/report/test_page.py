@@ -182,6 +182,16 @@ def test_a_submission_is_told_without_the_steps_that_led_to_it(monkeypatch, caps
     assert "score threshold" not in html
 
 
+def test_overlapping_predictions_get_a_warning_that_names_no_option_of_another_command(
+    monkeypatch, capsys, scene, given, tmp_path
+):
+    found = scene.cache / "model00" / "none"
+    assert run(monkeypatch, "report", found, *given, "--out", tmp_path / "report.html") == 0
+    warning = capsys.readouterr().err
+    assert "masks overlap" in warning
+    assert "fuse and clean them first\n" in warning
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -34,7 +34,8 @@ function showImage(scene) {
   for (const [name, value] of [["width", scene.width], ["height", scene.height], ["href", scene.href]]) {
     image.setAttribute(name, value);
   }
-  stage.style.setProperty("--ratio", scene.width / scene.height);
+  // a long and narrow image has empty space beside it, so that there is room to see it in when it is zoomed
+  stage.style.setProperty("--ratio", Math.min(4, Math.max(0.4, scene.width / scene.height)));
   look([0, 0, scene.width, scene.height]);
 }
 
@@ -118,13 +119,15 @@ function bringIntoView(cell) {
 function look([left, top, width, height]) {
   const scene = state.scene;
   if (!scene) return;
-  const share = Math.min(1, Math.max(width / scene.width, 16 / scene.width));
-  [width, height] = [scene.width * share, scene.height * share];
-  left = Math.min(Math.max(left, 0), scene.width - width);
-  top = Math.min(Math.max(top, 0), scene.height - height);
+  const share = Math.min(1, Math.max(width / scene.width, 16 / Math.max(scene.width, scene.height)));
+  const size = [scene.width * share, scene.height * share];
+  // around the middle of what was asked for, where that was too small or too large
+  left = Math.min(Math.max(left + (width - size[0]) / 2, 0), scene.width - size[0]);
+  top = Math.min(Math.max(top + (height - size[1]) / 2, 0), scene.height - size[1]);
+  [width, height] = size;
   state.box = [left, top, width, height];
   svg.setAttribute("viewBox", state.box.join(" "));
-  stage.classList.toggle("close", svg.clientWidth / width > 4);
+  stage.classList.toggle("close", Math.min(svg.clientWidth / width, svg.clientHeight / height) > 4);
   stage.classList.toggle("zoomed", share < 1);
 }
 
