@@ -62,6 +62,12 @@ def run_folder(root: Path, config: Path, fold: int | None) -> Path:
     return root / config.stem / ("all" if fold is None else f"fold{fold}")
 
 
+def weights_of_folds(weights: Path) -> list[Path]:
+    """A file of weights, and those of the same name of the run's other folds beside it, as far as they are there."""
+    files = dict.fromkeys([weights, *sorted(weights.parent.parent.glob(f"fold*/{weights.name}"))])
+    return [file for file in files if file.is_file()]
+
+
 def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
     """Refuse a folder that holds another run than the one that is about to start or go on.
 

@@ -33,6 +33,16 @@ def loaded_predictors(
     return predictors
 
 
+def warn_of_cache(ensemble: Path, settings: "EnsembleSettings", cache: Path) -> None:
+    """Say on stderr if cached predictions are of other weights than the ensemble's now, or its settings are stale on them."""
+    from sartorius.pipeline.staleness import models_in_cache
+
+    models = models_in_cache(settings, cache)
+    warn_if_stale(ensemble, settings, models)
+    for reason in _other_weights(ensemble, settings, models):
+        typer.echo(f"warning: {cache}: {reason}; predict again if these are newer", err=True)
+
+
 def warn_if_stale(ensemble: Path, settings: "EnsembleSettings", models: "Mapping[str, SourceModel]") -> None:
     """Say on stderr if the settings were tuned on other models, views or options than they are used with now."""
     from sartorius.pipeline.staleness import stale_reasons
@@ -45,3 +55,25 @@ def warn_if_stale(ensemble: Path, settings: "EnsembleSettings", models: "Mapping
             f"gain; tune them again with `sartorius tune`:\n{lines}",
             err=True,
         )
+
+
+def _other_weights(
+    ensemble: Path, settings: "EnsembleSettings", models: "Mapping[str, SourceModel]"
+) -> list[str]:
+    """Whose predictions were made with other weights than the ensemble's files hold now, a line for each member.
+
+    models: the model of every source in a cache. Files that are not there tell nothing, and those of the same run's
+    other folds count as the same: one ensemble file is used with the caches of all of them.
+    """
+    from sartorius.experiment import file_sha256, weights_of_folds
+
+    reasons = []
+    for member in settings.trained_members:
+        file = ensemble.parent / member.weights
+        used = {models[name].weights_sha256 for name in models if name.partition("/")[0] == member.name}
+        now = {file_sha256(one): one for one in weights_of_folds(file)} if used else {}
+        if now and not used & now.keys():
+            reasons.append(
+                f"{member.name} was predicted with {min(used)[:12]}…, {file} holds {min(now)[:12]}… now"
+            )
+    return reasons

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sartorius.cli.arguments import EnsembleFile, Json
-from sartorius.cli.ensembles import warn_if_stale
+from sartorius.cli.ensembles import warn_of_cache
 from sartorius.errors import UserError
 
 
@@ -41,13 +41,12 @@ def fuse(
     from sartorius.fusion import explanation_text
     from sartorius.pipeline import explain_image, fuse_predictions
     from sartorius.pipeline.fusing import predicted_images
-    from sartorius.pipeline.staleness import models_in_cache
 
     if out is None and explain is None:
         raise UserError("expected --out DIR to write the fused cells to, or --explain IMAGE, got neither")
     settings = load_ensemble_settings(ensemble)
     predicted_images(settings, predictions)
-    warn_if_stale(ensemble, settings, models_in_cache(settings, predictions))
+    warn_of_cache(ensemble, settings, predictions)
     result: dict[str, object] = {}
     texts = []
     if explain is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sartorius.cli.arguments import Json, refuse_half_a_fold
-from sartorius.cli.ensembles import warn_if_stale
+from sartorius.cli.ensembles import warn_of_cache
 from sartorius.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,11 +113,10 @@ def _cached_images(ensemble: Path, cache: Path) -> list[str]:
     """The images that the cache holds predictions of; says on stderr if the ensemble was tuned on others."""
     from sartorius.config import load_ensemble_settings
     from sartorius.pipeline.fusing import predicted_images
-    from sartorius.pipeline.staleness import models_in_cache
 
     settings = load_ensemble_settings(ensemble)
     cached = predicted_images(settings, cache)
-    warn_if_stale(ensemble, settings, models_in_cache(settings, cache))
+    warn_of_cache(ensemble, settings, cache)
     return cached
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.data.leakage import TRAINED_ON, leaks, read_trained_on
 from sartorius.errors import UserError
-from sartorius.experiment import PROVENANCE, file_sha256
+from sartorius.experiment import PROVENANCE, file_sha256, weights_of_folds
 from sartorius.pipeline.staleness import SourceModel
 
 
@@ -71,9 +71,9 @@ def _origin(models: Sequence[Mapping[str, SourceModel]], shas: set[str], runs: M
 
 def _runs(weights: Path) -> Iterator[tuple[str, Path]]:
     """SHA-256 of the weights of a run, and of those of the same run's other folds, with what tells of their training."""
-    for file in [weights, *sorted(weights.parent.parent.glob(f"fold*/{weights.name}"))]:
+    for file in weights_of_folds(weights):
         told = [file.parent / name for name in (PROVENANCE, TRAINED_ON) if (file.parent / name).is_file()]
-        if file.is_file() and told:
+        if told:
             yield file_sha256(file), told[0]
 
 

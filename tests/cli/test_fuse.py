@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ from fake_predictors import small_ensemble, small_truth, two_predictors, written
 
 from sartorius.config import load_ensemble_settings
 from sartorius.data.predictions import read_prediction_folder
+from sartorius.experiment import file_sha256
 from sartorius.pipeline import predict_images
 
 
@@ -90,3 +92,20 @@ def test_a_missing_source_ends_with_one_message_and_status_2(monkeypatch, capsys
     assert "1 predictions are missing: x101/none of cort_image" in err
     assert err.count("\n") == 1
     assert not scene.out.exists()
+
+
+def test_weights_that_came_after_the_predictions_are_told(monkeypatch, capsys, scene):
+    settings = load_ensemble_settings(scene.ensemble)
+    command = ("fuse", scene.ensemble, "--predictions", scene.cache, "--explain", "cort_image")
+    old, other = (scene.ensemble.parent / member.weights for member in settings.members)
+    for path in (old, other):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    old.write_bytes(b"trained anew")
+    assert run(monkeypatch, *command) == 0
+    told = f"{settings.members[0].name} was predicted with .*…, {old} holds {file_sha256(old)[:12]}… now; predict again"
+    assert re.search(told, " ".join(capsys.readouterr().err.split()))
+    for manifest in scene.cache.rglob("manifest.json"):
+        text = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps(text | {"weights_sha256": file_sha256(old)}))
+    assert run(monkeypatch, *command) == 0
+    assert capsys.readouterr().err == ""
