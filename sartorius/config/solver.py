@@ -37,7 +37,7 @@ class SolverSettings(FrozenSettings):
         description="Factor on the rate of the residual network, for one that knows more than what stands on it.",
     )
     warmup_iterations: Annotated[int, Field(ge=0)] = Field(
-        default=500, description="Steps of linear warm-up; at most a quarter of `iterations` is."
+        default=500, description="Steps of linear warm-up; at most a quarter of `iterations` is, or one."
     )
     average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0,

@@ -161,7 +161,7 @@ def _set_solver(cfg: CfgNode, settings: ModelSettings) -> None:
     solver.BASE_LR = settings.base_lr
     solver.BACKBONE_LR_FACTOR = settings.backbone_lr_factor
     solver.MAX_ITER = settings.iterations
-    solver.WARMUP_ITERS = min(settings.warmup_iterations, settings.iterations // 4)
+    solver.WARMUP_ITERS = min(settings.warmup_iterations, max(1, settings.iterations // 4))
     solver.WEIGHT_DECAY = settings.weight_decay
     solver.CHECKPOINT_PERIOD = settings.checkpoint_period
     solver.LR_SCHEDULER_NAME = {"cosine": "WarmupCosineLR", "steps": "WarmupMultiStepLR"}[settings.schedule]

@@ -67,6 +67,8 @@ def test_a_long_and_narrow_image_has_room_and_can_be_zoomed(browser, server, tmp
     assert page.get_attribute(".viewer-svg", "viewBox").split()[3] == "16"
     page.mouse.move(room["x"] + room["width"] / 2, room["y"] + room["height"] / 2)
     page.wait_for_selector(".viewer-tip:has-text('0.90')")
+    page.click("#clear")
+    page.wait_for_selector(".viewer[data-state=empty]")
     visit.close()
 
 

@@ -36,7 +36,7 @@ def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
 def test_a_short_run_warms_up_for_no_more_than_a_quarter_of_it() -> None:
     found = rates(ModelSettings(iterations=40, warmup_iterations=500, base_lr=0.01))
     assert max(found) == found[10] > 0.008
-    assert rates(ModelSettings(iterations=3, warmup_iterations=500, base_lr=0.01))[0] == 0.01
+    assert rates(ModelSettings(iterations=3, warmup_iterations=500, base_lr=0.01))[1] > 0.007
 
 
 def test_the_rate_falls_to_a_tenth_at_each_step() -> None:
