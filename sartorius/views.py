@@ -38,6 +38,7 @@ def forward(image: NDArray[np.uint8], view: ViewSettings, input_scale: float = 1
     """The image as the network sees it: flipped, then resized once to `network_size_hw`.
 
     image: (height, width) uint8; it is not changed.
+    Enlarging interpolates linearly, shrinking averages areas, so that no pixel is skipped.
     Raises ValueError if the image is not (height, width) uint8.
     """
     if image.ndim != 2 or image.dtype != np.uint8:
@@ -48,14 +49,11 @@ def forward(image: NDArray[np.uint8], view: ViewSettings, input_scale: float = 1
     height, width = network_size_hw((image.shape[0], image.shape[1]), view, input_scale)
     if (height, width) == image.shape:
         return turned
-    return resized(turned, (height, width))
-
-
-def resized(pixels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture in another size: enlarging interpolates linearly, shrinking averages areas, so that no pixel is skipped."""
-    height, width = size_hw
-    how = cv2.INTER_AREA if height * width < pixels.size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.uint8)
+    smaller = height * width < image.size
+    resized = cv2.resize(
+        turned, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    )
+    return np.asarray(resized, dtype=np.uint8)
 
 
 def backward_boxes(

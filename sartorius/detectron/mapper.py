@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
@@ -13,7 +14,6 @@ from sartorius.detectron.cell_masks import CellMasks
 from sartorius.detectron.flow_cells import flow_targets
 from sartorius.detectron.warping import random_displacement, warped
 from sartorius.rle import Crop
-from sartorius.views import resized
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrainingMapper:
             pixels, crops = _transposed(pixels, crops)
         window_hw = (pixels.shape[0], pixels.shape[1])
         height, width = _network_size(pixels.shape, settings.crop_px, scale)
-        pixels = resized(pixels, (height, width))
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
         if settings.colour_jitter:
             pixels = _recoloured(pixels, settings.colour_jitter, rng)
         classes, size_hw = image.classes[numbers], (height, width)

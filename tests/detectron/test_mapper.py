@@ -1,14 +1,11 @@
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sartorius.config import ModelSettings
-from sartorius.config.members import ViewSettings
 from sartorius.detectron.mapper import TrainingImage, TrainingMapper
 from sartorius.rle import Crop
-from sartorius.views import forward
 
 PLAIN = {"flips": False, "scale_jitter": (1.0, 1.0), "input_scale": 1.0}
 
@@ -98,15 +95,6 @@ def test_the_same_seed_gives_the_same_picture() -> None:
         )
     assert (pictures[0]["image"] == pictures[1]["image"]).all()
     assert (pictures[0]["image"] != pictures[2]["image"]).any()
-
-
-def test_a_smaller_picture_averages_pixels_as_in_prediction() -> None:
-    lines = np.zeros((40, 60), dtype=np.uint8)
-    lines[:, ::4] = 200
-    settings = ModelSettings(**PLAIN | {"input_scale": 0.25})
-    mapped = TrainingMapper(settings)(replace(image_with_a_corner_cell(), pixels=lines), seed=0)
-    assert np.array_equal(mapped["image"][0], forward(lines, ViewSettings(), 0.25))
-    assert (mapped["image"] == 50).all()
 
 
 def test_colour_jitter_is_off_unless_asked_for() -> None:

@@ -29,8 +29,8 @@ from sartorius.errors import UserError
 SETTINGS = TINY.model_copy(update={"batch_size": 2, "iterations": 3, "checkpoint_period": 1})
 
 #: With this one no two scores lie so close together that rounding swaps them, on processors with and without AVX2;
-#: 2, 4, 10, 14, 16 to 18 and 20 have such a pair.
-SEED = 3
+#: 5 to 9, 12, 13 and 15 have such a pair.
+SEED = 10
 
 
 @pytest.fixture(scope="module")
