@@ -106,10 +106,9 @@ def gathered(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any
             for other, of_type in changes.items()
             if other.startswith(f"{key}.")
         }
-        one_for_all = change[0] if change[0] is not None else change[1]
-        before, after = ({name: pair[side] for name, pair in by_type.items()} for side in (0, 1))
         if by_type:
-            change = (one_for_all, after) if change[1] is None else (before, one_for_all)
+            before, after = ({name: pair[side] for name, pair in by_type.items()} for side in (0, 1))
+            change = (change[0], after) if change[1] is None else (before, change[1])
         found[key] = change
     return found
 

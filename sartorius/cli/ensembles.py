@@ -71,8 +71,8 @@ def _other_weights(
     for member in settings.trained_members:
         file = ensemble.parent / member.weights
         used = {models[name].weights_sha256 for name in models if name.partition("/")[0] == member.name}
-        now = {file_sha256(one): one for one in weights_of_folds(file)} if used else {}
-        if now and not used & now.keys():
+        now = {file_sha256(one) for one in weights_of_folds(file)} if used else set()
+        if now and not used & now:
             reasons.append(
                 f"{member.name} was predicted with {min(used)[:12]}…, {file} holds {min(now)[:12]}… now"
             )

@@ -17,6 +17,7 @@ from sartorius.detectron.backbones import RESIDUAL_WEIGHTS
 from sartorius.detectron.weights import CellCheckpointer, read_weights, reason
 from sartorius.errors import UserError
 
+_say = logging.getLogger("sartorius")
 #: Given in place of initial weights to start from nothing.
 RANDOM = "random"
 #: ImageNet weights of each backbone in detectron2's model zoo; none is published for the thin one.
@@ -71,8 +72,8 @@ def load_initial(
 
     weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
         lacks, or has for other classes, keep their random start.
-    whole_but: if given, the file must have all weights but those whose names begin with one of these.
-    The log says which weights stay random, unless the file has a backbone alone, as ImageNet's have.
+    whole_but: if given, the file must have all weights but those whose names begin so.
+    The log says which stay random, unless the file has a backbone alone, as ImageNet's have.
     Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.
     """
     source = model_zoo(backbone) if weights is None else str(weights)
@@ -101,9 +102,7 @@ def load_initial(
     if whole_but is not None:
         _require_whole(source, incompatible, whole_but)
     if left := _left_random(model, incompatible):
-        logging.getLogger("sartorius").info(
-            "tensors missing or of another shape in %s, so random: %s", source, left
-        )
+        _say.info("tensors missing or of another shape in %s, so random: %s", source, left)
     return source
 
 
