@@ -130,12 +130,14 @@ def has_heads(settings: ModelSettings) -> bool:
 @cache
 def without_detection_heads(weights: Path) -> Path:
     """The weights as detectron2's network has them: the file itself, or a copy without the heads that it does not know."""
-    from sartorius.detectron.detection_head import DETECTION_HEAD_WEIGHTS
+    from sartorius.detectron.detection_head import new_head_weights
 
     with safe_open(weights, "pt") as opened:
         names = list(opened.keys())
         kept = {
-            name: opened.get_tensor(name) for name in names if not name.startswith(DETECTION_HEAD_WEIGHTS)
+            name: opened.get_tensor(name)
+            for name in names
+            if not name.startswith(new_head_weights(DETECTION_HEADS))
         }
         metadata = opened.metadata()
     if len(kept) == len(names):
