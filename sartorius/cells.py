@@ -98,9 +98,13 @@ class Cells:
 
     def __getitem__(self, rows: slice | Sequence[int] | NDArray[np.intp] | NDArray[np.bool_]) -> "Cells":
         """The chosen rows as a new record: a slice, row numbers, or one boolean per row."""
-        chosen = np.arange(len(self))[
-            rows if isinstance(rows, slice) else np.asarray(rows, dtype=_index_dtype(rows))
-        ]
+        if not isinstance(rows, slice):
+            if np.ndim(rows) != 1:
+                raise TypeError(
+                    f"{self.image_id}: expected a slice, row numbers or booleans, got {rows!r}; cells[[0]] has one row"
+                )
+            rows = np.asarray(rows, dtype=_index_dtype(rows))
+        chosen = np.arange(len(self))[rows]
         return Cells(
             image_id=self.image_id,
             size_hw=self.size_hw,

@@ -21,6 +21,7 @@ PACKAGES = (
     "sartorius",
     "torch",
     "torchvision",
+    "detectron2",
     "pb1-detectron2",
     "numpy",
     "opencv-python-headless",
@@ -206,6 +207,9 @@ def git_commit() -> str:
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")
+        _git(
+            folder, "ls-files", "--error-unmatch", Path(__file__).name
+        )  # else the checkout is one of other code
         return (
             f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
         )

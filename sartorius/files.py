@@ -20,10 +20,11 @@ OF_FILE_MANAGERS = (".DS_Store", "Thumbs.db", "desktop.ini")
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of `path`, which becomes `path` when the block ends without an error.
 
-    The folder is made if it is missing. On an error the temporary file is removed and what stood at `path` before
-    stays as it was.
-    Raises UserError if `path` is a folder, its folder cannot be written, or the disk is full.
+    The folder is made if it is missing. A link stays one: the file it points to is replaced. On an error the temporary
+    file is removed and what stood at `path` before stays as it was.
+    Raises UserError if `path` is a folder or a device, its folder cannot be written, or the disk is full.
     """
+    path = path.resolve()
     temporary = _temporary(path)
     try:
         yield temporary
@@ -45,7 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """A new folder that takes the place of `folder` when the block ends without an error.
 
-    A link stays one: what it points to is replaced.
+    A link stays one: what it points to is replaced. What was there is there again if the exchange itself is interrupted.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -54,11 +55,9 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         if folder.is_dir() and folder.samefile("."):
+            _exchange_contents(folder, new, old)
+        else:
             _exchange(folder, new, old)
-            return
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
 
 
 @contextmanager
@@ -125,17 +124,40 @@ def refuse_foreign(
 
 
 def _exchange(folder: Path, new: Path, old: Path) -> None:
+    try:
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+
+
+def _exchange_contents(folder: Path, new: Path, old: Path) -> None:
     """Replace what a folder holds, not the folder: the shell that stands in it would be left in a deleted one."""
     old.mkdir()
-    for source, target in ((folder, old), (new, folder)):
-        for path in list(source.iterdir()):
-            path.rename(target / path.name)
+    arriving = list(new.iterdir())
+    try:
+        _move(folder.iterdir(), old)
+        _move(arriving, folder)
+    except BaseException:
+        _move([folder / path.name for path in arriving if not path.exists()], new)
+        _move(old.iterdir(), folder)
+        raise
+
+
+def _move(paths: Iterable[Path], folder: Path) -> None:
+    for path in list(paths):
+        path.rename(folder / path.name)
 
 
 def _temporary(path: Path) -> Path:
     """A new empty file beside `path`."""
     if path.is_dir():
         raise UserError(f"{path}: expected the name of a file to write, but this is a folder")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: expected the name of a file to write, but this is a device")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)

@@ -184,8 +184,8 @@ def _with_scale_bar(panel: Picture, unit_per_px: float, unit: str) -> Picture:
 
 def round_length(about: float) -> float:
     """The largest of 1, 2 and 5 times a power of ten that is not above `about`."""
-    power = 10.0 ** np.floor(np.log10(about))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= about))
+    power = 10.0 ** np.floor(np.log10(about))  # of the next power just below one, by rounding
+    return float(max(step * power for step in (0.5, 1, 2, 5) if step * power <= about))
 
 
 def _font() -> ImageFont.FreeTypeFont:

@@ -102,6 +102,14 @@ def test_no_rows_chosen_give_a_record_without_cells(rows):
     assert chosen.boxes_xyxy.shape == (0, 4)
 
 
+@pytest.mark.parametrize("row", [0, np.int64(0)])
+def test_a_single_row_number_is_refused_with_what_to_write(row):
+    with pytest.raises(
+        TypeError, match=r"expected a slice, row numbers or booleans, got .*0.*; cells\[\[0\]\] has one row"
+    ):
+        two()[row]
+
+
 def test_rows_come_in_the_order_asked_for():
     assert drawn(two()[[1, 0]]) == ["..../..##", "##../...."]
 

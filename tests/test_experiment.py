@@ -1,13 +1,16 @@
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from sartorius import experiment
 from sartorius.config import ModelSettings
 from sartorius.errors import UserError
 from sartorius.experiment import (
     continue_provenance,
     file_sha256,
+    git_commit,
     last_checkpoint,
     open_run,
     remove_left_behind,
@@ -168,3 +171,30 @@ def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
 def test_the_hash_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_commit_of_a_repository_that_does_not_hold_the_code_is_not_the_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "venv"
+    package.mkdir()
+    (package / "experiment.py").touch()
+    (tmp_path / ".gitignore").write_text("venv\n")
+    as_somebody = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for command in (["init"], ["add", "."], [*as_somebody, "commit", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setattr(experiment, "__file__", str(package / "experiment.py"))
+    assert git_commit() == ""
+    subprocess.run(["git", "add", "-f", "venv"], cwd=tmp_path, check=True)
+    assert len(git_commit().removesuffix("+changes")) == 40
+
+
+def test_detectron2_installed_from_its_source_is_among_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "detectron2-0.6.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: detectron2\nVersion: 0.6\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    write_provenance(tmp_path, ModelSettings(), {})
+    assert json.loads((tmp_path / "provenance.json").read_text())["packages"]["detectron2"] == "0.6"

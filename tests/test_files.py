@@ -61,6 +61,24 @@ def test_an_error_of_writing_names_the_file(tmp_path: Path):
         raise OSError(errno.EFBIG, "File too large")  # as writing to an open file has it
 
 
+def test_a_link_stays_one_and_the_file_it_points_to_is_replaced(tmp_path: Path):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "cells.csv", tmp_path / "link.csv"
+    link.symlink_to(target)
+    for text in ("first", "second"):
+        with atomic_path(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert os.listdir(tmp_path / "disk") == ["cells.csv"]
+
+
+def test_a_device_is_no_place_for_a_file(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: expected the name of a file to write, but this is a device"):
+        require_writable(tmp_path / "pipe")
+
+
 def test_a_folder_is_no_place_for_a_file(tmp_path: Path):
     with pytest.raises(UserError, match="expected the name of a file"), atomic_path(tmp_path):
         pass
@@ -132,6 +150,38 @@ def test_a_link_to_a_folder_stays_one_and_what_it_points_to_is_replaced(tmp_path
         assert os.listdir(tmp_path / "large disk" / "result") == [text]
     assert link.is_symlink()
     assert os.listdir(tmp_path / "large disk") == ["result"]
+
+
+@pytest.mark.parametrize("current", [False, True])
+@pytest.mark.parametrize("renames", [1, 2, 3, 4])
+def test_what_was_there_is_there_again_when_the_exchange_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, current: bool, renames: int
+):
+    target = tmp_path / "result"
+    target.mkdir()
+    for name in ("a", "b"):
+        (target / name).write_text("before")
+    if current:
+        monkeypatch.chdir(target)
+    done: list[Path] = []
+    rename = Path.rename
+
+    def interrupted(path: Path, to: Path) -> Path:
+        done.append(path)
+        if len(done) == min(renames, 4 if current else 2):
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    def replace() -> None:
+        with replaced_folder(target) as folder:
+            for name in ("b", "c"):
+                (folder / name).write_text("after")
+            monkeypatch.setattr(Path, "rename", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        replace()
+    assert {path.name: path.read_text() for path in target.iterdir()} == {"a": "before", "b": "before"}
+    assert os.listdir(tmp_path) == ["result"]
 
 
 @pytest.mark.parametrize("there", [False, True])

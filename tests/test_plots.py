@@ -111,7 +111,17 @@ def test_an_image_too_small_for_a_scale_bar_has_none(size_hw, um_per_px):
 
 
 @pytest.mark.parametrize(
-    ("about", "length"), [(1.0, 1), (1.9, 1), (49, 20), (50, 50), (0.07, 0.05), (999, 500)]
+    ("about", "length"),
+    [
+        (1.0, 1),
+        (1.9, 1),
+        (49, 20),
+        (50, 50),
+        (0.07, 0.05),
+        (999, 500),
+        (np.nextafter(0.1, 0), 0.05),
+        (np.nextafter(100, 0), 50),
+    ],
 )
 def test_scale_bars_are_one_two_or_five_times_a_power_of_ten(about, length):
     assert round_length(about) == pytest.approx(length)

@@ -62,12 +62,11 @@ def soft_nms(found: Detections, boxes: Floats, settings: SoftNmsSettings) -> Clu
     )
     for rows in _rows_by_type(found, settings.across_types):
         lowered = found.votes[rows].copy()
-        kept = ensemble_boxes_nms.cpu_soft_nms_float(
-            boxes[rows], lowered, min_iou, sigma, settings.min_score, method
-        )
-        survivors = rows[np.asarray(kept, dtype=np.int64)]
+        kept = ensemble_boxes_nms.cpu_soft_nms_float(boxes[rows], lowered, min_iou, sigma, -1.0, method)
+        order = rows[np.asarray(kept, dtype=np.int64)]
+        scores[order] = lowered / found.weights[order]
+        survivors = order[scores[order] > settings.min_score]
         seed[survivors] = survivors
-        scores[survivors] = lowered[lowered > settings.min_score] / found.weights[survivors]
     return Clusters(seed, seed != NONE, scores)
 
 
@@ -93,7 +92,7 @@ def wbf(found: Detections, boxes: Floats, settings: WbfSettings) -> Clusters:
     found: N detections.
     boxes: (N, 4) their boxes in pixels, with area.
     A mean box moves with each row that joins. The seed is the cell's highest-weighted row; another row counts for the
-    cell whose mean box, once finished, it overlaps most.
+    cell with a better seed whose mean box, once finished, it overlaps most.
     """
     labels = _labels(found, settings.across_types)
     weights = _all_different(np.maximum(found.votes, LEAST_WEIGHT))
@@ -175,14 +174,16 @@ def _first_over(boxes: Floats, others: Floats, min_iou: float) -> Ints:
 
 
 def _nearest(boxes: Floats, cell_boxes: Floats, labels: Ints, kept: Ints) -> Ints:
-    """(B,) the seed of the cell with its label whose box each box overlaps most; ties go to the first, NONE if none.
+    """(B,) the seed, among those before it, of the cell with its label whose box each box overlaps most.
 
-    cell_boxes: (K, 4) the cells' boxes; kept: (K,) ascending rows that are their seeds, which stay so.
+    Ties go to the first; NONE if there is none. cell_boxes: (K, 4) the cells' boxes; kept: (K,) ascending rows that are
+    their seeds, which stay so.
     """
 
     def most(chunk: Floats, begin: int) -> Ints:
-        same = labels[begin : begin + len(chunk), None] == labels[None, kept]
-        ious = np.where(same, _ious(chunk, cell_boxes), 0)
+        rows = np.arange(begin, begin + len(chunk))
+        open_to = (labels[rows, None] == labels[None, kept]) & (kept[None] < rows[:, None])
+        ious = np.where(open_to, _ious(chunk, cell_boxes), 0)
         return np.where(ious.max(axis=1, initial=0) > 0, kept[np.argmax(ious, axis=1)], NONE)
 
     seed = _by_chunk(boxes, most)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sartorius.cells import Cells
-from sartorius.config.fusion import FusionSettings, PostprocessSettings
+from sartorius.config.fusion import FusionSettings, PostprocessSettings, SoftNmsSettings
 from sartorius.fusion.clusters import NONE
 from sartorius.fusion.engine import Fusion, fused_by, prepared
 from sartorius.fusion.scoring import vote_ious
@@ -14,6 +14,7 @@ from sartorius.postprocess import clean, dropped_at
 
 EMPTY_MASK = "empty mask"
 LOWERED_SCORE = "lowered score"
+NO_BOX = "no cell's box"
 MIN_VOTES = "minimum votes"
 MASK_THRESHOLD = "mask threshold"
 
@@ -59,7 +60,7 @@ class Explanation(NamedTuple):
 
     image_id: the image.
     cells: the fused cells by falling score.
-    detections: every detection of every source, by falling weight times score.
+    detections: every detection of every source, by falling weight times score, those with empty masks last.
     result: the cells after fusion and clean-up.
     """
 
@@ -99,7 +100,8 @@ def explain(
             )
         )
     )
-    found = _detection_fates(fused, fates) + _empty_fates(sources)
+    without_cell = LOWERED_SCORE if isinstance(fusion, SoftNmsSettings) else NO_BOX
+    found = _detection_fates(fused, fates, without_cell) + _empty_fates(sources)
     return Explanation(fused.found.image_id, fates, found, clean(fused.cells, postprocess))
 
 
@@ -135,7 +137,9 @@ def _line(detection: DetectionFate) -> str:
     )
 
 
-def _detection_fates(fused: Fusion, fates: tuple[CellFate, ...]) -> tuple[DetectionFate, ...]:
+def _detection_fates(
+    fused: Fusion, fates: tuple[CellFate, ...], without_cell: str
+) -> tuple[DetectionFate, ...]:
     found = fused.found
     own_rows = _rows_in_source(fused)
     cell_of = {seed: number for number, seed in enumerate(fused.cell_seeds.tolist())}
@@ -163,15 +167,15 @@ def _detection_fates(fused: Fusion, fates: tuple[CellFate, ...]) -> tuple[Detect
                 box_xyxy=(left, top, right, bottom),
                 cell=cell,
                 role=role,
-                dropped=_lost_in_fusion(fused, row) if cell is None else fates[cell].dropped,
+                dropped=_lost_in_fusion(fused, row, without_cell) if cell is None else fates[cell].dropped,
             )
         )
     return tuple(records)
 
 
-def _lost_in_fusion(fused: Fusion, row: int) -> str:
+def _lost_in_fusion(fused: Fusion, row: int, without_cell: str) -> str:
     if fused.grouped.seed[row] == NONE:
-        return LOWERED_SCORE
+        return without_cell
     return MIN_VOTES if fused.clusters.seed[row] == NONE else MASK_THRESHOLD
 
 

@@ -19,7 +19,9 @@ from sartorius.config.fusion import (
 )
 from sartorius.fusion import boxes, fuse
 from sartorius.fusion.boxes import detected_boxes
+from sartorius.fusion.clusters import NONE
 from sartorius.fusion.detections import detections
+from sartorius.fusion.engine import fusion_of
 
 WINNER_TAKES_ALL = [
     NmsSettings(min_iou=0.4),
@@ -165,3 +167,33 @@ def test_ensemble_boxes_itself_keeps_the_same_boxes_and_scores(seed):
         assert fused.scores.tolist() == pytest.approx(sorted(theirs[1].tolist(), reverse=True))
         if strategy.method == "nms":
             assert np.allclose(fused.boxes_xyxy / 20, theirs[0][np.argsort(-theirs[1])])
+
+
+@pytest.mark.parametrize("method", [NmwSettings, WbfSettings])
+@settings(deadline=None, max_examples=40)
+@given(SEEDS)
+def test_a_seed_votes_for_its_cell_and_no_better_row_does(method, seed):
+    rng = np.random.default_rng(seed)
+    sources = {name: crowd(rng, name) for name in ("a/none", "b/none", "c/none")}
+    clusters = fusion_of(sources, method(min_iou=0.2)).grouped
+    assert clusters.votes[clusters.seeds].all()
+    members = np.flatnonzero(clusters.seed != NONE)
+    assert (clusters.seed[members] <= members).all()  # best first
+
+
+def test_nmw_lets_a_row_join_the_best_of_those_before_it_alone():
+    sources = {
+        "a/none": cell("#" * 10 + "." * 10, score=0.9),
+        "b/none": cells(
+            cell("." * 4 + "#" * 10 + "." * 6, score=0.8, source="b/none"),
+            cell("." * 5 + "#" * 10 + "." * 5, score=0.3, source="b/none"),
+        ),
+    }
+    seen_twice = fuse(sources, NmwSettings(min_iou=0.4, min_votes=2))
+    assert seen_twice.scores.tolist() == pytest.approx([0.9])
+
+
+def test_soft_nms_compares_scores_and_not_weights_with_its_limit():
+    sources = {"a/none": cell("##..", score=0.5), "b/none": cell("..##", score=0.5)}
+    fused = fuse(sources, SoftNmsSettings(min_score=0.3), {"a/none": 1, "b/none": 4})
+    assert fused.scores.tolist() == pytest.approx([0.5, 0.5])

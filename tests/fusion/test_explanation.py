@@ -1,12 +1,14 @@
+import numpy as np
 from drawing import cell, cells
 
-from sartorius.cells import no_cells
+from sartorius.cells import Cells, no_cells
 from sartorius.config.fusion import (
     LinearDecay,
     MaskNmsSettings,
     MasksSettings,
     PostprocessSettings,
     SoftNmsSettings,
+    WbfSettings,
 )
 from sartorius.fusion import explain, explanation_text
 
@@ -86,3 +88,27 @@ def test_an_image_without_detections_has_a_short_explanation():
     explanation = explain({"a/none": no_cells("empty", (2, 2))}, RULES, CLEAN_UP)
     assert (explanation.cells, explanation.detections) == ((), ())
     assert explanation_text(explanation) == "empty: 0 detections, 0 fused cells, 0 in the result"
+
+
+def crowd(rng: np.random.Generator, source: str) -> Cells:
+    rows = zip(rng.integers(0, 40, 14), rng.integers(1, 9, 14), rng.uniform(0.1, 1, 14), strict=True)
+    return cells(
+        *(
+            cell("." * begin + "#" * wide + "." * (60 - begin - wide), score=score, source=source)
+            for begin, wide, score in rows
+        )
+    )
+
+
+def test_a_row_whose_mean_box_moved_away_has_no_cell_and_is_not_said_to_have_lost_score():
+    lost = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        explanation = explain(
+            {name: crowd(rng, name) for name in ("a/none", "b/none", "c/none")},
+            WbfSettings(min_iou=0),
+            CLEAN_UP,
+        )
+        lost += [fate.dropped for fate in explanation.detections if fate.cell is None]
+    assert lost
+    assert set(lost) == {"no cell's box"}
