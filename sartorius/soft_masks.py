@@ -3,6 +3,9 @@
 A source without soft masks takes part with its masks, as probabilities 0 and 1.
 """
 
+from typing import TypeVar, cast
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,8 @@ from sartorius.column_runs import ColumnRuns
 from sartorius.line_runs import Ints
 from sartorius.mask_means import Floats, Probabilities, averaged
 from sartorius.rle import CocoRle
+
+Pixel = TypeVar("Pixel", np.float32, np.uint8)
 
 
 def binarised(
@@ -57,6 +62,16 @@ def soft_probabilities(
         grid_bounds(boxes, sides, size_hw),
         no_runs,
     )
+
+
+def on_grid(pixels: NDArray[Pixel], side: int) -> NDArray[Pixel]:
+    """(H, W) float32 or uint8 values of a box on its grid, (side, side): means where a side shrinks, linear where it grows.
+
+    One after the other: OpenCV takes no means of areas where one side grows.
+    """
+    height, width = pixels.shape
+    shrunk = cv2.resize(pixels, (min(side, width), min(side, height)), interpolation=cv2.INTER_AREA)
+    return cast("NDArray[Pixel]", cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR))
 
 
 def grid_bounds(boxes_xyxy: Floats, sides: Ints, size_hw: tuple[int, int]) -> Ints:

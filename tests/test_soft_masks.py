@@ -9,7 +9,7 @@ from reference_fusion import dense_paste
 
 from sartorius.mask_means import averaged
 from sartorius.rle import dense_from_coco
-from sartorius.soft_masks import binarised, soft_probabilities
+from sartorius.soft_masks import binarised, on_grid, soft_probabilities
 
 
 def pasted(soft, box, size_hw=(4, 6), threshold=0.5):
@@ -133,3 +133,13 @@ def test_compiled_loops_work_where_no_cache_can_be_written():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("height", "width"), [(27, 601), (601, 27), (9, 300), (60, 60), (5, 5)])
+def test_a_mask_laid_on_its_grid_and_pasted_again_is_the_mask(height, width):
+    rows, cols = np.ogrid[:height, :width]
+    ellipse = ((rows + 0.5) / height - 0.5) ** 2 + ((cols + 0.5) / width - 0.5) ** 2 <= 0.25
+    grid = on_grid(255 * ellipse.astype(np.uint8), 28)
+    (mask,) = binarised(grid[None], np.float32([[0, 0, width, height]]), (height, width), 0.5)
+    again = dense_from_coco(mask).astype(bool)
+    assert (again & ellipse).sum() / (again | ellipse).sum() > 0.97

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import cv2
@@ -29,8 +30,12 @@ _TRANSPARENCY = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPH
 #: What tifffile and numpy raise for files that are cut short, changed or not TIFF.
 _DAMAGE = (
     tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError, RuntimeError, OSError,
-    struct.error, zlib.error, lzma.LZMAError,
+    ArithmeticError, MemoryError, struct.error, zlib.error, lzma.LZMAError,
 )  # fmt: skip
+
+
+#: Held while OpenCV says nothing, which holds for all threads.
+_OPENCV_SILENT = Lock()
 
 
 class TiffError(ValueError):
@@ -186,7 +191,12 @@ def _decoded_by_opencv(path: Path, page: Any) -> NDArray[Any]:
     """A page whose compression, LZW for example, or colours tifffile does not know by itself."""
     planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
     data = np.fromfile(path, np.uint8)
-    found, planes = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page.index, page.index + 1))
+    with _OPENCV_SILENT:
+        level = cv2.utils.logging.setLogLevel(0)  # libtiff's warnings of tags that only a camera knows
+        try:
+            found, planes = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page.index, page.index + 1))
+        finally:
+            cv2.utils.logging.setLogLevel(level)
     if not found or len(planes) != 1 or (planar and planes[0].dtype != np.uint8):  # which OpenCV gets wrong
         raise TiffError("has pixels that cannot be decoded")
     pixels = planes[0]

@@ -14,6 +14,7 @@ from sartorius.detectron.transfer import Output
 from sartorius.line_runs import Ints
 from sartorius.polygon_fill import outline_filled
 from sartorius.rle import Crop
+from sartorius.soft_masks import on_grid
 
 Scores = NDArray[np.float64]
 
@@ -111,10 +112,5 @@ def _soft_masks(labels: Labels, inside: Floats, names: Ints, boxes: Ints, side: 
         window = np.s_[top:bottom, left:right]
         own, none = labels[window] == name, labels[window] == 0
         mask = np.where(own, inside[window], np.where(none, outside[window], np.float32(0)))
-        # one after the other: OpenCV takes no means of areas where one side grows
-        shrunk = cv2.resize(
-            mask, (min(side, right - left), min(side, bottom - top)), interpolation=cv2.INTER_AREA
-        )
-        grown = cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR)
-        masks[number] = np.rint(255 * np.clip(grown, 0, 1))
+        masks[number] = np.rint(255 * np.clip(on_grid(mask, side), 0, 1))
     return masks

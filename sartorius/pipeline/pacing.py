@@ -89,8 +89,8 @@ class Pace:
         if fit.estimate.most > left_s and not self._said_too_long:
             self._said_too_long = True
             _say.warning(
-                "time budget: what stays of the ensemble may take %s for the %d images left, %s are left; images at the "
-                "end may stay without cells",
+                "time budget: what stays of the ensemble may take %s for the %d images left, %s are left; some may "
+                "stay without cells",
                 _shown(fit.estimate), images, shown_duration(left_s),
             )  # fmt: skip
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from sartorius.line_runs import Ints
 from sartorius.overlap import overlapping
 from sartorius.pipeline.tiles import Span, Tile, cut_off, depths_px
 from sartorius.rle import crops_from_cocos, united
+from sartorius.soft_masks import on_grid
 
 #: Whole detections of two tiles with at least this IoU are the same cell; so are a piece of a cell and a whole cell
 #: that covers this part of it, and two pieces with this IoU where both tiles look.
@@ -208,4 +208,4 @@ def _grid(pieces: Cells, box_xyxy: Sequence[int], side: int) -> NDArray[np.uint8
         row, col = crop.row - top, crop.col - left
         height, width = crop.pixels.shape
         pixels[row : row + height, col : col + width][crop.pixels] = 255
-    return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)[None]
+    return on_grid(pixels, side)[None]

@@ -142,7 +142,7 @@ def predictions(
     """What each source finds in one image of any size, one after the other; nothing is kept.
 
     clock: seconds that only rise.
-    The views of a model that can look through several at once share its seconds evenly.
+    The views of a model that can look through several at once share its seconds by their pixels.
     """
     for finish in looks(sources, image, image_id, clock):
         yield from finish()
@@ -199,19 +199,26 @@ def looks(
 def _looked(
     together: Sequence[Source], image: NDArray[np.uint8], image_id: str, clock: Callable[[], float]
 ) -> Finish:
-    """One predictor's look at an image through the views of all its sources, with the network's part done."""
+    """One predictor's look at an image through the views of all its sources, with the network's part done.
+
+    Of a large image's pieces only the last is left unfinished: what a network drew takes the memory of many pictures.
+    """
     began, parts, tiling = clock(), dict[str, float](), together[0].tiling
-    pieces = [image] if tiling is None else pieces_of(image, tiling)
-    waiting = [_look(together, piece, image_id, parts) for piece in pieces]
+    pieces = iter([image]) if tiling is None else pieces_of(image, tiling)
+    last, seen = _look(together, next(pieces), image_id, parts), list[list[Cells]]()
+    for piece in pieces:
+        seen.append(last())
+        last = _look(together, piece, image_id, parts)
     network_s, size_hw = clock() - began, (image.shape[0], image.shape[1])
+    pixels = sum(source.view.scale**2 for source in together)
 
     def finish() -> list[Prediction]:
         began = clock()
-        seen = [cells() for cells in waiting]
-        found = seen[0] if tiling is None else put_together(seen, size_hw, tiling)
-        each_s = (network_s + clock() - began) / len(together)
+        all_seen = [*seen, last()]
+        found = all_seen[0] if tiling is None else put_together(all_seen, size_hw, tiling)
+        pixel_s = (network_s + clock() - began) / pixels
         return [
-            Prediction(source, _named(cells, source), parts or {source.name: each_s})
+            Prediction(source, _named(cells, source), parts or {source.name: pixel_s * source.view.scale**2})
             for source, cells in zip(together, found, strict=True)
         ]
 

@@ -119,8 +119,8 @@ class _Run:
         for done, image_id in enumerate(ids):
             parts = self._to_come.pop(image_id)
             if not self._pace.another_fits(parts):
-                unfinished = ids[done:]
-                break
+                unfinished.append(image_id)  # a later one may need no model, or fewer
+                continue
             self._do(image_id, parts)
             if self._options.clock() - written_s >= WRITE_EVERY_S:
                 self._growing.write()

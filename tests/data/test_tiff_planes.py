@@ -193,3 +193,29 @@ def test_files_read_in_two_threads_at_once_leave_the_librarys_messages_as_they_w
         logging.getLogger("tifffile").warning("inside")
     logging.getLogger("tifffile").warning("after")
     assert caplog.messages == ["after"]
+
+
+def test_a_file_whose_head_tells_a_picture_without_lines_is_damaged(tmp_path):
+    path = written(tmp_path, NOISE)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(0)
+    assert list(list_images(tmp_path)) == ["a"]
+    with pytest.raises(UserError, match=r"a\.tif: .* cut short or damaged"):
+        read_image(path)
+
+
+def test_a_file_whose_head_tells_a_picture_larger_than_memory_is_damaged(tmp_path, monkeypatch):
+    path = written(tmp_path, NOISE)
+
+    def too_large(page: object) -> None:
+        raise MemoryError("Unable to allocate 318. GiB")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", too_large)
+    with pytest.raises(UserError, match=r"a\.tif: .* cut short or damaged"):
+        read_image(path)
+
+
+def test_tags_that_only_a_camera_knows_are_read_in_silence(tmp_path, capfd):
+    Image.fromarray(NOISE).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={50838: 7})
+    assert read_image(tmp_path / "a.tif").tolist() == NOISE.tolist()
+    assert capfd.readouterr().err == ""

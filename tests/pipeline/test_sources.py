@@ -49,6 +49,38 @@ def test_the_seconds_of_parts_inside_a_predictor_are_those_of_all_tiles():
     assert len(found.cells) == 2
 
 
+def test_views_seen_at_once_share_the_seconds_by_their_pixels():
+    views = [ViewSettings(), ViewSettings(scale=2)]
+    settings = ensemble().model_copy(update={"views": views})
+    times = iter((0.0, 4.0, 4.0, 5.0))
+    sources = open_sources({"blobs": ManyViews()}, settings, None)
+    found = list(predictions(sources, IMAGE[:, :64], "small", lambda: next(times)))
+    assert [dict(one.part_seconds) for one in found] == [{"blobs/none": 1.0}, {"blobs/none_x2": 4.0}]
+
+
+class Drawing(ManyViews):
+    """Counts how many of its looks are unfinished at once."""
+
+    unfinished, most = 0, 0
+
+    def look(self, image, image_id, views):
+        self.unfinished += 1
+        self.most = max(self.most, self.unfinished)
+
+        def finish():
+            self.unfinished -= 1
+            return self.of_views(image, image_id, views)
+
+        return finish
+
+
+def test_a_large_image_s_drawings_are_finished_piece_by_piece():
+    finder = Drawing()
+    (found,) = predictions(open_sources({"blobs": finder}, ensemble(), None), IMAGE, "large")
+    assert finder.shown_hw == [(64, 64), (64, 64)]
+    assert (finder.most, len(found.cells)) == (1, 2)
+
+
 def test_each_view_of_a_predictor_of_many_views_is_put_together_by_itself():
     settings = ensemble(views=("none", "horizontal"))
     sources = open_sources({"blobs": ManyViews()}, settings, None)
