@@ -39,9 +39,12 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Write cells in another format, and say what that format could not keep."""
+    from sartorius.cli.inputs import competition_tables
+    from sartorius.files import refuse_input
     from sartorius.formats import Known, as_format_name
     from sartorius.formats import convert as convert_cells
 
+    refuse_input(out, competition_tables(images) if images else [])
     source = None if read_as is None else as_format_name(read_as)
     known = Known(images_to_read(images, split), reference)
     done = convert_cells(cells, out, as_format_name(to), known, source)

@@ -21,6 +21,10 @@ class TunedSource(FrozenSettings):
         description="Settings of the model that say what it finds, one mapping for each of the weights."
     )
     predictions_sha256: str = Field(description="SHA-256 over the cached files of all images.")
+    images_sha256: str = Field(
+        default="",
+        description="The first 12 digits of the SHA-256 of each image's cached file, in ascending order of the images.",
+    )
 
 
 class TunedScore(FrozenSettings):
@@ -46,7 +50,6 @@ class TunedRecord(FrozenSettings):
     ensemble: str = Field(description="The ensemble file that was tuned.")
     command: str = Field(description="The command that wrote this file.")
     package_version: str
-    sources: tuple[TunedSource, ...]
     settings_sha256: str = Field(
         description="SHA-256 of fusion, clean-up and weights of votes as found, so that a later change shows."
     )
@@ -74,3 +77,8 @@ class TunedRecord(FrozenSettings):
         description="Each image with settings that were searched without its part: the figure to report."
     )
     gain: TunedGain
+    sources: tuple[TunedSource, ...]
+    searched_before: str = Field(
+        default="",
+        description="Digests, as `images_sha256`, of the predictions that the ensemble that was tuned had been searched on.",
+    )

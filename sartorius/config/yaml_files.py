@@ -12,6 +12,8 @@ from sartorius.errors import UserError
 MAX_BASE_DEPTH = 2
 #: Keys that choose what the other keys of their mapping mean; changing one leaves nothing to inherit.
 CHOICE_KEYS = ("method", "kind")
+#: Keys of what one search or measurement gave, which figures of another have no place in.
+WHOLE_KEYS = ("tuned", "gains")
 
 
 class Layer(NamedTuple):
@@ -46,7 +48,8 @@ def read_layers(path: Path) -> list[Layer]:
 def merged(mappings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One mapping of several, earlier ones over later ones: mappings merge, lists and scalars replace.
 
-    A mapping that changes one of CHOICE_KEYS replaces the one under it, whose options belong to another choice.
+    A mapping that changes one of CHOICE_KEYS replaces the one under it, whose options belong to another choice, and so does
+    one named by one of WHOLE_KEYS.
     """
     return reduce(lambda over, under: _over(under, over), mappings, {})
 
@@ -164,6 +167,6 @@ def _over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(under)
     for key, value in over.items():
         below = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        result[key] = _over(below, value) if both else value  # type: ignore[arg-type]
+        merges = isinstance(value, Mapping) and isinstance(below, Mapping) and key not in WHOLE_KEYS
+        result[key] = _over(below, value) if merges else value  # type: ignore[arg-type]
     return result

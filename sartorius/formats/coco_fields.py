@@ -50,7 +50,8 @@ def images_of(path: Path, data: Any) -> dict[int | str, Image]:
             )
         if number in images:
             raise UserError(f"{where}: the id {number!r} is taken by another image")
-        images[number] = Image(Path(name).stem, (height, width))
+        stem = Path(name.replace("\\", "/")).stem  # Windows parts folders by backslashes
+        images[number] = Image(stem, (height, width))
     ids = [image.image_id for image in images.values()]
     if len(set(ids)) < len(ids):
         twice = next(image_id for image_id in ids if ids.count(image_id) > 1)

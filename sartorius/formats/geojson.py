@@ -27,8 +27,8 @@ def read_geojson(path: Path, known: Known) -> dict[str, Cells]:
     """The cells of GeoJSON files by image id, the file's name without ending.
 
     path: a file, or a folder of `.geojson` files, hidden ones left out. A feature collection, a list of features or one
-        feature, of polygons or multipolygons; the cell type is the classification's name, the score the measurement
-        "score", else 1.
+        feature, of polygons or multipolygons; the cell type is the classification's name, or its names as QuPath joins
+        them ("Tumor: Positive"), the score the measurement "score", else 1.
     known: the images, for files that are not ours and so do not tell the image's size.
     A pixel is cell if its centre is inside. Raises UserError naming the file and the feature that is no outline with
     pixels or whose score is no fraction.
@@ -134,7 +134,11 @@ def _rings(where: str, feature: Any) -> list[Ring]:
 
 def _cell_type(properties: Mapping[str, Any]) -> str:
     classification = properties.get("classification")
-    name = classification.get("name") if isinstance(classification, Mapping) else classification
+    if isinstance(classification, Mapping):
+        names = classification.get("names")
+        name = ": ".join(map(str, names)) if isinstance(names, list) else classification.get("name")
+    else:
+        name = classification
     return str(name) if name else UNKNOWN_CELL_TYPE
 
 

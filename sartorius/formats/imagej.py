@@ -1,6 +1,7 @@
 """ImageJ's regions of interest: one ZIP file per image, in it one region per cell, as its ROI manager saves them."""
 
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,9 @@ MAX_SIDE_PX = 32_767
 _AREAS = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED, ROI_TYPE.RECT, ROI_TYPE.OVAL)
 #: Properties of a region, which ImageJ shows and keeps.
 _TYPE, _SCORE, _SOURCE = "cell_type", "score", "source"
+#: Signs that take two of the 16-bit numbers that text is stored in; roifile counts them as one, so that the end of a
+#: region's properties, as many line feeds as there are, is cut off, and a name would be read back damaged.
+_BEYOND_16_BITS = re.compile("[^\0-\uffff]")
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 _DAMAGE = (zipfile.BadZipFile, ValueError, TypeError, KeyError, IndexError, RuntimeError, OSError, EOFError)
 
@@ -42,7 +46,7 @@ def read_imagej(path: Path, known: Known) -> dict[str, Cells]:
 
 
 def write_imagej(path: Path, found: Mapping[str, Cells], known: Known) -> None:
-    """Write `<path>/<image id>.zip` for each image, one region per cell named `0001-<type>`.
+    """Write `<path>/<image id>.zip` for each image, one region per cell named `0001-<type>`, signs above U+FFFF as `_`.
 
     Cells of one part without holes are traced outlines along the edges of their pixels, others composites. Type, score
     and source are properties of the region. Cells without pixels are left out.
@@ -68,7 +72,7 @@ def write_imagej(path: Path, found: Mapping[str, Cells], known: Known) -> None:
 def _region(parts: list[Part], cells: Cells, row: int) -> ImagejRoi:
     points = np.concatenate([part.outer for part in parts])
     region = ImagejRoi()
-    region.name = f"{row + 1:04}-{cells.cell_types[row]}"
+    region.name = _BEYOND_16_BITS.sub("_", f"{row + 1:04}-{cells.cell_types[row]}")
     region.left, region.top = (int(side) for side in points.min(axis=0))
     region.right, region.bottom = (int(side) for side in points.max(axis=0))
     region.options = ROI_OPTIONS.OVERLAY_BACKGROUNDS | ROI_OPTIONS.OVERLAY_LABELS
@@ -77,6 +81,7 @@ def _region(parts: list[Part], cells: Cells, row: int) -> ImagejRoi:
         _SCORE: float(cells.scores[row]),
         _SOURCE: str(cells.sources[row]),
     }
+    region.props += "\n" * len(_BEYOND_16_BITS.findall(region.props))
     if len(parts) == 1 and not parts[0].holes:
         region.roitype = ROI_TYPE.TRACED
         region.integer_coordinates = (parts[0].outer - (region.left, region.top)).astype(np.int32)
@@ -119,20 +124,27 @@ def _read_file(path: Path, known: Known) -> Cells:
         size_hw = size_of(path.stem, known, path, "a file of ImageJ's regions")
     places = [f"{path}, {name}" for name in names]
     rings = [_rings(where, region) for where, region in zip(places, regions, strict=True)]
-    properties = [region.properties for region in regions]
     scores = [
-        as_score(where, facts.get(_SCORE, 1.0)) for where, facts in zip(places, properties, strict=True)
+        as_score(where, region.properties.get(_SCORE, 1.0))
+        for where, region in zip(places, regions, strict=True)
     ]
     return Cells(
         image_id=path.stem,
         size_hw=size_hw,
         masks=tuple(masks_of_outlines(places, rings, size_hw)),
         scores=np.array(scores, dtype=np.float32),
-        cell_types=np.array(
-            [str(facts.get(_TYPE, UNKNOWN_CELL_TYPE)) for facts in properties], dtype=np.str_
-        ),
-        sources=np.array([str(facts.get(_SOURCE, SOURCE)) for facts in properties], dtype=np.str_),
+        cell_types=np.array([_text(region, _TYPE, UNKNOWN_CELL_TYPE) for region in regions], dtype=np.str_),
+        sources=np.array([_text(region, _SOURCE, SOURCE) for region in regions], dtype=np.str_),
     )
+
+
+def _text(region: ImagejRoi, key: str, otherwise: str) -> str:
+    """A property as it is written, where roifile turns text that reads as a number or truth into one."""
+    for line in region.props.split("\n"):
+        name, colon, text = line.partition(":")
+        if colon and name.strip() == key:
+            return str(text.removeprefix(" "))
+    return otherwise
 
 
 def _rings(where: str, region: ImagejRoi) -> list[Ring]:

@@ -1,5 +1,6 @@
 """Label images: 0 is background, every cell has a number of its own; one file per image, or one per image and type."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,9 @@ _NO_LABELS = ("image", "img", "raw")
 _MOST_PNG_LABELS = 2**16 - 1
 #: A label with more parts than this, on average, is no cell but a grey value.
 _MOST_PARTS = 10
+#: So are many labels of which more than this share lies in several parts, if parts have so few pixels on average:
+#: pictures of many grey values have 1 to 6 px and shares from 0.4, annotated cells 80 px and more and shares up to 0.2.
+_LEAST_PART_PX, _LEAST_LABELS, _MOST_IN_PARTS = 10, 50, 0.25
 SOURCE = "labels"
 
 
@@ -54,15 +58,17 @@ class _Labelled(NamedTuple):
 def read_labels(path: Path, known: Known) -> dict[str, Cells]:
     """The cells of label images by image id, in the order of their labels.
 
-    path: one label image; or a folder of `<image id>.tif` or `.png`; or a folder with a folder for each image, in it
-        `labels.tif`, or one file for each cell type named after it (`class1.tif`, `class2.tif` …).
+    path: one label image; or a folder of `<image id>.tif` or `.png`, whose own folders are passed over; or a folder
+        with a folder for each image, in it `labels.tif`, or one file for each cell type named after it (`class1.tif`,
+        `class2.tif` …).
     Types, scores and sources are those of `labels.csv` in the folder, if it is there; otherwise the type is the
     file's name where that tells one and "unknown" where not, and the score 1.
-    Raises UserError naming the file that is no label image, or a table that lacks one of the labels.
+    Raises UserError naming the file that is no label image or whose name is not UTF-8, or a table that lacks one of
+    the labels.
     """
     files = list(_label_files(path))
     if not files:
-        raise UserError(f"{path}: expected label images ({', '.join(IMAGE_SUFFIXES)}), found none")
+        raise UserError(f"{path}: expected label images, PNG or TIFF, found none")
     of_image: dict[str, list[_LabelFile]] = {}
     for file in files:
         of_image.setdefault(file.image_id, []).append(file)
@@ -99,8 +105,15 @@ def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -
     """Write `<path>/<image id>/<cell type>.tif` for each type that occurs anywhere, and `labels.csv`.
 
     Labels count from 1 through all cells of an image. A pixel that cells of one type share goes to the surest.
+    Raises UserError if a type is called as what lies beside label images and is not read.
     """
     types = sorted({str(name) for cells in found.values() for name in cells.cell_types})
+    for name in types:
+        if name.lower() in _NO_LABELS or name.startswith("."):
+            raise UserError(
+                f"the cell type {name!r} would be the name of a label image, but files of this name are not read as "
+                "such; rename the type, or write `labels`"
+            )
     for image_id, cells in found.items():
         for name in types or [_UNTYPED[0]]:
             _write_image(path / image_id / f"{name}.tif", drawn_labels(cells, name))
@@ -122,11 +135,14 @@ def drawn_labels(cells: Cells, cell_type: str | None = None) -> NDArray[np.uint3
 
 
 def _label_files(path: Path) -> Iterator[_LabelFile]:
-    if not path.is_dir():
-        yield _LabelFile(path.stem, UNKNOWN_CELL_TYPE, path)
-        return
     first: dict[tuple[str, str], Path] = {}
-    for file in _files_of_folder(path):
+    files = _files_of_folder(path) if path.is_dir() else [_LabelFile(path.stem, UNKNOWN_CELL_TYPE, path)]
+    for file in files:
+        try:
+            (file.image_id + file.cell_type).encode()
+        except UnicodeEncodeError:
+            name = os.fsencode(file.path).decode("utf-8", "backslashreplace")
+            raise UserError(f"{name}: expected a file name in UTF-8, got other bytes; rename it") from None
         other = first.setdefault((file.image_id, file.cell_type), file.path)
         if other != file.path:
             raise UserError(
@@ -136,15 +152,16 @@ def _label_files(path: Path) -> Iterator[_LabelFile]:
 
 
 def _files_of_folder(path: Path) -> Iterator[_LabelFile]:
-    for entry in sorted(path.iterdir()):
-        if _is_image(entry):
-            yield _LabelFile(entry.stem, UNKNOWN_CELL_TYPE, entry)
-        elif entry.is_dir():
-            for file in filter(_is_image, sorted(entry.iterdir())):
-                name = file.stem.lower()
-                if name not in _NO_LABELS:
-                    cell_type = UNKNOWN_CELL_TYPE if name in _UNTYPED else file.stem
-                    yield _LabelFile(entry.name, cell_type, file)
+    entries = sorted(path.iterdir())
+    images = list(filter(_is_image, entries))
+    for image in images:
+        yield _LabelFile(image.stem, UNKNOWN_CELL_TYPE, image)
+    for folder in filter(Path.is_dir, [] if images else entries):
+        for file in filter(_is_image, sorted(folder.iterdir())):
+            name = file.stem.lower()
+            if name not in _NO_LABELS:
+                cell_type = UNKNOWN_CELL_TYPE if name in _UNTYPED else file.stem
+                yield _LabelFile(folder.name, cell_type, file)
 
 
 def _is_image(path: Path) -> bool:
@@ -200,20 +217,35 @@ def _read_label_image(path: Path) -> Labels:
 
 def _refuse_photograph(path: Path, labels: Labels) -> None:
     """Raise UserError if the labels lie in more pieces than cells do."""
-    numbers, tops = _count_numbers_and_tops(labels)
-    most = _MOST_PARTS * max(numbers, 1)
-    if tops <= most:  # each part has one, and counting parts takes far more memory
+    covered_px = int(np.count_nonzero(labels))
+    # Each part has a top, and counting parts takes far more memory.
+    if not _is_scattered(_tops(labels), covered_px):
         return
-    parts = int(label(labels, connectivity=2).max(initial=0))
-    if parts > most:
+    parts = _parts(labels)
+    if _is_scattered(parts, covered_px):
         raise UserError(
-            f"{path}: expected a label image with a number for each cell, but its {numbers} numbers lie in {parts} "
-            "separate pieces, as in a photograph"
+            f"{path}: expected a label image with a number for each cell, but its {len(parts)} numbers lie in "
+            f"{parts.sum()} separate pieces, as in a photograph"
         )
 
 
-def _count_numbers_and_tops(labels: Labels) -> tuple[int, int]:
-    """How many labels there are, and how many of their runs along the rows touch none of their pixels a row higher."""
+def _is_scattered(parts: Ints, covered_px: int) -> bool:
+    """Whether labels that lie in so many parts each, on so many pixels in all, are grey values."""
+    several, many = np.count_nonzero(parts > 1), parts.sum()
+    is_dust = len(parts) >= _LEAST_LABELS and covered_px < _LEAST_PART_PX * many
+    return bool(many > _MOST_PARTS * len(parts) or (is_dust and several > _MOST_IN_PARTS * len(parts)))
+
+
+def _parts(labels: Labels) -> Ints:
+    """In how many parts each label lies."""
+    parts = label(labels, connectivity=2)
+    label_of_part = np.zeros(parts.max() + 1, labels.dtype)
+    label_of_part[parts] = labels
+    return np.unique(label_of_part[1:], return_counts=True)[1]
+
+
+def _tops(labels: Labels) -> Ints:
+    """How many runs along the rows of each label touch none of its pixels a row higher."""
     starts = _run_starts(labels)
     hangs = np.zeros(labels.shape, dtype=np.bool_)
     np.equal(labels[1:], labels[:-1], out=hangs[1:])
@@ -221,7 +253,7 @@ def _count_numbers_and_tops(labels: Labels) -> tuple[int, int]:
     hangs[1:, :-1] |= labels[1:, :-1] == labels[:-1, 1:]
     numbers = labels.ravel()[starts]
     is_top = ~np.logical_or.reduceat(hangs.ravel(), starts)
-    return len(np.unique(numbers[numbers > 0])), int(np.count_nonzero(is_top & (numbers > 0)))
+    return np.unique(numbers[is_top & (numbers > 0)], return_counts=True)[1]
 
 
 def _run_starts(labels: Labels) -> Ints:

@@ -9,7 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from sartorius.data.image_bytes import PNG_START, TIFF_STARTS
+from sartorius.data.image_bytes import JPEG_START, PNG_START, TIFF_STARTS
 from sartorius.data.images import read_grey
 from sartorius.errors import UserError
 
@@ -23,7 +23,7 @@ def read_numbers(path: Path) -> NDArray[Any]:
 
     A palette's numbers, whatever their colours; a negative's (WhiteIsZero) as they are stored, since programs that
     write masks so store 0 for the background. Red, green and blue have to be the same number.
-    Raises UserError as `read_grey`, and if colours are all that tells pixels apart.
+    Raises UserError as `read_grey`, if colours are all that tells pixels apart, and for JPEG, which changes numbers.
     """
     shown = read_grey(path)
     try:
@@ -48,6 +48,8 @@ def _stored(path: Path) -> NDArray[Any] | None:
     """The pixels of a file as they are stored, (height, width) or with colours behind; None if as they are shown."""
     with path.open("rb") as stream:
         head = stream.read(_PNG_COLOUR_AT + 1)
+    if head.startswith(JPEG_START):
+        raise ValueError("JPEG does not keep them")
     if head.startswith(TIFF_STARTS):
         return _stored_in_tiff(path)
     if head.startswith(PNG_START):

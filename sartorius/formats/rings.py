@@ -156,14 +156,15 @@ def _simple_loops(ring: Ints) -> list[Ints]:
     if len(set(corners)) == len(corners):
         return [ring]
     loops: list[Ints] = []
-    path: list[tuple[int, ...]] = []
+    path: dict[tuple[int, ...], None] = {}
     for corner in corners:
         if corner in path:
-            first = path.index(corner)
-            loops.append(np.array(path[first:], dtype=np.int64))
-            del path[first:]
-        path.append(corner)
-    return [*loops, np.array(path, dtype=np.int64)]
+            backwards: list[tuple[int, ...]] = []
+            while corner in path:
+                backwards.append(path.popitem()[0])
+            loops.append(np.array(backwards[::-1], dtype=np.int64))
+        path[corner] = None
+    return [*loops, np.array(list(path), dtype=np.int64)]
 
 
 def _pixel_beside(loop: Ints) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sartorius.config.ensemble import EnsembleSettings
-from sartorius.config.tuned import TunedSource
+from sartorius.config.tuned import TunedRecord, TunedSource
 from sartorius.data.competition import read_truth
 from sartorius.data.folds import make_folds, read_folds, read_groups
 from sartorius.data.predictions import prediction_path, read_picture
@@ -20,8 +20,10 @@ from sartorius.pipeline.staleness import SourceModel, models_in_cache
 from sartorius.tuning.stages import ImageStages
 from sartorius.tuning.training_images import TrainedOn, trained_on
 
+#: Hexadecimal digits that cached files are told apart by.
+_DIGITS = 12
 #: The digest of a source that every image's type leaves out.
-_OF_NONE = hashlib.sha256().hexdigest()
+_OF_NONE = hashlib.sha256().hexdigest()[:_DIGITS]
 
 
 class Data(NamedTuple):
@@ -103,16 +105,29 @@ def read_cached_images(
 
 
 def refuse_searched_on(ensemble: Path, settings: EnsembleSettings, cached: CachedImages) -> None:
-    """Raise UserError if a tuned ensemble's settings were searched on these predictions: no part is held out of them."""
+    """Raise UserError if a tuned ensemble's settings, or those it was tuned from, were searched on any of these predictions.
+
+    No part would be held out of such a search.
+    """
     tuned = settings.tuned
-    before = {source.predictions_sha256 for source in tuned.sources} if tuned else set()
-    again = [source.source for source in cached.sources if source.predictions_sha256 in before - {_OF_NONE}]
+    before = searched_on(tuned)
+    again = [source.source for source in cached.sources if _digests(source) & before]
     if tuned and again:
         raise UserError(
-            f"{ensemble}: its settings were searched on these predictions of {', '.join(again)} already (by "
-            f"`{tuned.command}`), so no score of a search from there is out of fold; search from {tuned.ensemble}, "
+            f"{ensemble}: its settings were searched on these predictions of {', '.join(again)} already, or on some of them "
+            f"(last by `{tuned.command}`), so no score of a search from there is out of fold; search from {tuned.ensemble}, "
             "which it was tuned from, instead"
         )
+
+
+def searched_on(tuned: TunedRecord | None) -> set[str]:
+    """Digests of the predictions that settings, and those they were tuned from, were searched on; none if not tuned."""
+    return set(tuned.searched_before.split()).union(*map(_digests, tuned.sources)) if tuned else set()
+
+
+def _digests(source: TunedSource) -> set[str]:
+    """Of each image's predictions, and of all together, as files that name no images have it."""
+    return {source.predictions_sha256[:_DIGITS], *source.images_sha256.split()} - {_OF_NONE}
 
 
 def _picture(settings: EnsembleSettings, cache: Path, image_id: str) -> str:
@@ -168,15 +183,17 @@ def _tuned_source(
     image_ids: Sequence[str],
 ) -> TunedSource:
     of_cache = {model[name].weights_sha256: model[name] for model in models}
-    digest = hashlib.sha256()
+    whole, of_images = hashlib.sha256(), []
     for image_id in image_ids:
         path = prediction_path(cache_of[image_id] / name, image_id)
-        digest.update(
-            path.read_bytes() if path.exists() else b""
-        )  # none where the image's type leaves the source out
+        if path.exists():  # not where the image's type leaves the source out
+            content = path.read_bytes()
+            whole.update(content)
+            of_images.append(hashlib.sha256(content).hexdigest()[:_DIGITS])
     return TunedSource(
         source=name,
         weights_sha256=tuple(of_cache),
         inference=tuple(dict(model.inference) for model in of_cache.values()),
-        predictions_sha256=digest.hexdigest(),
+        predictions_sha256=whole.hexdigest(),
+        images_sha256=" ".join(of_images),
     )

@@ -12,6 +12,7 @@ from sartorius.config.ensemble import EnsembleSettings
 from sartorius.line_runs import Ints
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.space import (
+    SEARCHED,
     Searched,
     TypeSettings,
     at_point,
@@ -31,6 +32,8 @@ SCORE_THRESHOLDS: Floats = np.arange(100) / 100
 SMOOTHED_OVER = 5
 #: Trials drawn at random before Optuna learns from them; the same ones in every search, so their work is shared.
 RANDOM_TRIALS = 20
+#: What is searched whatever the settings are, each of its values being tried.
+WITHOUT_TRIALS = ("score_threshold", "type_rule")
 
 
 class Budget(NamedTuple):
@@ -64,6 +67,20 @@ def best_settings(
         means = [objective.image_scores(settings, rows).mean() for settings in rules]
         found = rules[int(np.argmax(means))]
     return found
+
+
+def searchable(objective: Objective, start: EnsembleSettings) -> tuple[Searched, ...]:
+    """What a search from these settings can vary: what they have for some type of the images, in the order of SEARCHED.
+
+    Raises UserError if a setting has no value for a type.
+    """
+    types = objective.types_of(objective.rows, start.postprocess.type_rule)
+    of_types = [(of_type(start, name), len(start.sources_for(name))) for name in types]
+    return tuple(
+        name
+        for name in SEARCHED
+        if name in WITHOUT_TRIALS or any(distributions(own, [name], sources) for own, sources in of_types)
+    )
 
 
 def smoothed(curve: Floats) -> Floats:

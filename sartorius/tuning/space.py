@@ -74,13 +74,12 @@ def checked_names(names: Collection[str]) -> tuple[Searched, ...]:
 
 
 def of_type(settings: EnsembleSettings, cell_type: str) -> TypeSettings:
-    """The settings of one cell type; raises UserError if one has no value for it."""
-    clean = settings.postprocess
+    """The settings of one cell type; raises UserError naming one that has no value for it."""
     return TypeSettings(
         settings.fusion_of_type(cell_type),
-        value_for(clean.score_threshold, cell_type),
-        int(value_for(clean.min_area_px, cell_type)),
-        value_for(clean.nms_iou, cell_type),
+        _cleaning(settings, "score_threshold", cell_type),
+        int(_cleaning(settings, "min_area_px", cell_type)),
+        _cleaning(settings, "nms_iou", cell_type),
     )
 
 
@@ -151,6 +150,13 @@ def at_point(start: TypeSettings, point: Point) -> TypeSettings:
     if isinstance(start.fusion, SoftNmsSettings) and decaying:
         fusing["decay"] = start.fusion.decay.model_copy(update=decaying)
     return start._replace(fusion=start.fusion.model_copy(update=fusing), **cleaning)
+
+
+def _cleaning(settings: EnsembleSettings, key: str, cell_type: str) -> float:
+    try:
+        return value_for(getattr(settings.postprocess, key), cell_type)
+    except UserError as error:
+        raise UserError(f"postprocess.{key}: {error}") from None
 
 
 def _nearest(value: Any, choices: BaseDistribution) -> Any:

@@ -15,15 +15,17 @@ from sartorius.config import load_ensemble_settings
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.tuned import TunedGain, TunedRecord, TunedScore
 from sartorius.config.yaml_files import require_may_be_base
+from sartorius.errors import UserError
 from sartorius.experiment import file_sha256
 from sartorius.files import atomic_path
 from sartorius.metrics.bootstrap import mean_interval, paired_difference
 from sartorius.pipeline.staleness import fusing_sha256
 from sartorius.tuning.cross import CrossTuned, Report, cross_tuned, no_report
 from sartorius.tuning.gains import measured_gains, thresholds_of_fewer
-from sartorius.tuning.images import CachedImages, Data, read_cached_images, refuse_searched_on
+from sartorius.tuning.images import CachedImages, Data, read_cached_images, refuse_searched_on, searched_on
 from sartorius.tuning.objective import Objective
-from sartorius.tuning.search import Budget
+from sartorius.tuning.search import Budget, searchable
+from sartorius.tuning.space import Searched, searched_unless_told
 from sartorius.tuning.stages import ImageStages
 
 Floats = NDArray[np.float64]
@@ -58,16 +60,21 @@ def tune(
 
     n_parts: parts that the images are split into if they are all of one fold.
     command: what the file says it was written by.
-    Raises UserError for predictions or truth that are missing or do not fit, if the ensemble was tuned on these
-    predictions already, and if no file may stand on it.
+    Raises UserError for predictions or truth that are missing or do not fit, if the ensemble was tuned on any of these
+    predictions already, if no file may stand on it, and for settings to search that it has for none of the images.
     """
     require_may_be_base(ensemble)
     start = load_ensemble_settings(ensemble)
-    # of the files that are read, whatever becomes of them during the search
-    sha256 = {"truth_sha256": file_sha256(data.truth), "folds_sha256": file_sha256(data.folds)}
+    # of what is read, whatever becomes of the files during the search
+    sha256 = {
+        "truth_sha256": file_sha256(data.truth),
+        "folds_sha256": file_sha256(data.folds),
+        "searched_before": " ".join(sorted(searched_on(start.tuned))),
+    }
     cached = read_cached_images(ensemble, start, data, n_parts, budget.seed)
     refuse_searched_on(ensemble, start, cached)
     objective = Objective(cached.images)
+    budget = budget._replace(names=_names_to_search(ensemble, start, objective, budget.names))
     result = cross_tuned(objective, start, cached.parts.of_image, budget, report)
     record = _record(ensemble, sha256, cached, budget, result, command)
     settings = _with_gains(
@@ -113,6 +120,23 @@ def score_of(image_scores: Floats, types: Collection[str]) -> TunedScore:
     return TunedScore(total=total.value, low=total.low, high=total.high, per_type=per_type)
 
 
+def _names_to_search(
+    ensemble: Path, start: EnsembleSettings, objective: Objective, names: tuple[Searched, ...]
+) -> tuple[Searched, ...]:
+    """Those of the names that the ensemble has; raises UserError if it lacks any, unless these are all by default."""
+    try:
+        had = searchable(objective, start)
+    except UserError as error:
+        raise UserError(f"{ensemble}: {error}") from None
+    lacking = [name for name in names if name not in had]
+    if lacking and names != searched_unless_told(start):
+        raise UserError(
+            f"{ensemble}: expected settings to search that it has for these images: {', '.join(had)}; got "
+            f"{', '.join(lacking)}"
+        )
+    return tuple(name for name in names if name in had)
+
+
 def _with_gains(
     images: Sequence[ImageStages], result: CrossTuned, budget: Budget, measured_on: str
 ) -> EnsembleSettings:
@@ -141,7 +165,6 @@ def _record(
         ensemble=ensemble.name,
         command=command,
         package_version=__version__,
-        sources=cached.sources,
         settings_sha256=fusing_sha256(result.settings),
         images=len(cached.images),
         left_out=len(cached.left_out),
@@ -155,5 +178,6 @@ def _record(
         in_fold=score_of(result.in_fold, types),
         out_of_fold=score_of(result.out_of_fold, types),
         gain=TunedGain(difference=gain.difference, low=gain.low, high=gain.high),
+        sources=cached.sources,
         **sha256,
     )

@@ -77,3 +77,16 @@ def test_what_is_read_is_never_overwritten(monkeypatch, capsys, tmp_path, coco):
         assert run(monkeypatch, source, "--to", to, "--out", given, "--reference", coco) == 2
         assert f"expected another file than the input {given}" in capsys.readouterr().err
         assert given.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["train.csv", "images/train.csv", "sample_submission.csv"])
+def test_labels_in_or_beside_the_folder_of_images_are_never_overwritten(
+    monkeypatch, capsys, tmp_path, coco, name
+):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "drawn.png").write_bytes(b"")
+    (tmp_path / name).write_text("precious")
+    command = (coco, "--to", "competition", "--images", tmp_path / "images", "--out", tmp_path / name)
+    assert run(monkeypatch, *command) == 2
+    assert f"expected another file than the input {tmp_path / name}" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "precious"

@@ -39,6 +39,12 @@ def test_coco_polygons_and_run_lengths_of_both_kinds_are_read(tmp_path):
     assert (found.cell_types.tolist(), found.scores.tolist()) == (["neuron"] * 2, [1, 1])
 
 
+def test_the_folders_of_file_names_may_be_parted_as_on_windows(tmp_path):
+    image = {"id": 7, "file_name": "C:\\train\\a.b.tif", "height": 4, "width": 5}
+    (tmp_path / "a.json").write_text(coco([annotation()], images=[image]))
+    assert list(read_any(tmp_path / "a.json")) == ["a.b"]
+
+
 def test_annotations_in_a_mapping_by_number_are_read_as_some_livecell_files_have_them(tmp_path):
     (tmp_path / "a.json").write_text(coco({"12": annotation()}))
     assert drawn(read_any(tmp_path / "a.json")["a"]) == [SQUARE]
@@ -151,22 +157,6 @@ def test_text_beside_label_images_leaves_them_label_images(tmp_path, place, name
     tifffile.imwrite(tmp_path / place / "a.tif", np.array([[1, 2]], np.uint8))
     (tmp_path / name).write_text(text)
     assert detect_format(tmp_path) == "labels"
-
-
-def test_two_files_of_the_same_labels_are_refused(tmp_path):
-    folder = tmp_path / "labels"
-    folder.mkdir()
-    for name in ("a.png", "a.tif"):
-        cv2.imwrite(str(folder / name), np.eye(4, dtype=np.uint16))
-    with pytest.raises(UserError, match=r"a\.tif: holds the same cells' labels as .*a\.png"):
-        read_any(folder)
-
-
-def test_one_label_image_is_one_image(tmp_path):
-    cv2.imwrite(str(tmp_path / "x.png"), np.array([[1, 1], [2, 60000]], np.uint16))
-    found = read_any(tmp_path / "x.png")
-    assert drawn(found["x"]) == ["##/..", "../#.", "../.#"]
-    assert found["x"].cell_types.tolist() == ["unknown"] * 3
 
 
 @pytest.mark.parametrize(

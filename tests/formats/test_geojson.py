@@ -93,3 +93,9 @@ def test_a_feature_that_is_no_polygon_is_refused(tmp_path, images, geometry, mes
     (tmp_path / "a.geojson").write_text(json.dumps([FEATURE | {"geometry": geometry}]))
     with pytest.raises(UserError, match=f"feature 1: .*{message}"):
         read_any(tmp_path / "a.geojson", images)
+
+
+def test_a_type_that_qupath_derived_from_another_is_named_as_qupath_names_it(tmp_path, images):
+    derived = {"names": ["Tumor", "Positive"], "color": [200, 0, 0]}
+    (tmp_path / "a.geojson").write_text(json.dumps([FEATURE | {"properties": {"classification": derived}}]))
+    assert read_any(tmp_path / "a.geojson", images)["a"].cell_types.tolist() == ["Tumor: Positive"]

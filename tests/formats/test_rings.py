@@ -72,6 +72,22 @@ def test_any_mask_comes_back_from_its_rings_and_from_one_ring(pixels):
         assert masks_of_rings([[one_ring(found) + jitter]], pixels.shape) == [mask]
 
 
+def test_a_long_ring_that_touches_itself_is_the_outside_and_the_hole():
+    teeth = 5_000
+    pixels = np.ones((4, 2 * teeth + 2), np.bool_)
+    pixels[2, 1:-1] = pixels[1, 1:-1:2] = False  # a comb, its teeth upwards
+    pixels[0, 0] = False  # outside, at the upper left corner of the first tooth
+    ((part,),) = parts_of_masks([coco_from_dense(pixels)])
+    (hole,) = part.holes
+    width = pixels.shape[1]
+    assert sorted(part.outer.tolist()) == [[0, 1], [0, 4], [1, 0], [1, 1], [width, 0], [width, 4]]
+    assert (len(hole), len(np.unique(hole, axis=0)), ring_area(hole)) == (
+        4 * teeth + 2,
+        4 * teeth + 2,
+        -3 * teeth,
+    )
+
+
 def test_the_rings_of_many_cells_are_filled_together():
     two = annotated(
         "two", (3, 5), [*cell("##.../##.../.....").masks, *cell(".#.../###../.#...").masks], ["a"] * 2

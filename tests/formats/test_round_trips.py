@@ -135,6 +135,17 @@ def test_a_pixel_of_two_cells_goes_to_the_surer_where_cells_may_not_overlap(tmp_
     assert ("the exact masks of 1 of 2 cells (3 px less)" in lost) == (name not in KEEPS_OVERLAP)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ["007", "1e5", "true", " astro ", "a: b", "cell_\N{GRINNING FACE}\N{GRINNING FACE}\N{GRINNING FACE}"],
+)
+@pytest.mark.parametrize("name", SOURCED)
+def test_types_and_sources_that_read_as_something_else_stay_text(tmp_path, name, odd):
+    before = {"a": cell("##../##..", image_id="a", cell_type=odd, source=odd)}
+    write_any(target(tmp_path, name), before, name)
+    assert columns(read_back(target(tmp_path, name), name, before)) == columns(before)
+
+
 def test_livecell_fills_holes_and_names_no_type(tmp_path):
     before = {"a": drawn_cells(cell(RING, cell_type="cort"))}
     write_any(tmp_path / "a.json", before, "livecell")

@@ -71,11 +71,17 @@ def test_images_of_one_fold_are_split_with_wells_kept_together(scene, tmp_path):
 
 def test_a_source_that_no_image_wants_does_not_tell_that_predictions_were_searched_on(tmp_path):
     def found(**digests):
-        return tuple(SimpleNamespace(source=name, predictions_sha256=text) for name, text in digests.items())
+        return tuple(
+            SimpleNamespace(source=name, predictions_sha256=text, images_sha256="")
+            for name, text in digests.items()
+        )
 
     nothing = hashlib.sha256().hexdigest()
     tuned = SimpleNamespace(
-        sources=found(starter="a", flows=nothing), command="sartorius tune", ensemble="e.yaml"
+        sources=found(starter="a", flows=nothing),
+        searched_before="",
+        command="sartorius tune",
+        ensemble="e.yaml",
     )
     settings = SimpleNamespace(tuned=tuned)
     refuse_searched_on(tmp_path, settings, SimpleNamespace(sources=found(starter="b", flows=nothing)))

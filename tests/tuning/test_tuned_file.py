@@ -13,7 +13,6 @@ from tuning_scene import data_of, mean_with
 from sartorius.cells import no_cells
 from sartorius.config import load_ensemble_settings
 from sartorius.data.folds import write_folds
-from sartorius.data.predictions import prediction_path, read_cells, write_cells
 from sartorius.errors import UserError
 from sartorius.experiment import file_sha256
 from sartorius.pipeline.staleness import models_in_cache, stale_reasons
@@ -117,24 +116,6 @@ def test_a_setting_changed_by_hand_makes_them_stale(tuned, scene):
     by_hand = settings.model_copy(update={"postprocess": postprocess})
     (reason,) = stale_reasons(by_hand, models_in_cache(settings, scene.cache))
     assert "by hand" in reason
-
-
-def test_a_tuned_file_is_not_searched_again_on_the_same_predictions(tuned, scene, tmp_path):
-    budget = Budget(("score_threshold",), 0, 0)
-    with pytest.raises(UserError, match=r"tuned.yaml: its settings were searched on .* from ensemble.yaml"):
-        tune(tuned.path, data_of(scene), tmp_path / "again.yaml", budget, 5, "sartorius tune …")
-    assert not (tmp_path / "again.yaml").exists()
-
-
-def test_a_tuned_file_is_searched_again_on_other_predictions(tuned, scene, tmp_path):
-    cache = shutil.copytree(scene.cache, tmp_path / "cache")
-    for name in scene.settings.sources:
-        path = prediction_path(cache / name, sorted(scene.truth)[0])
-        write_cells(path, read_cells(path)[1:])
-    budget = Budget(("score_threshold",), 0, 0)
-    data = data_of(scene, caches=(cache,))
-    again = tune(tuned.path, data, tmp_path / "again.yaml", budget, 5, "sartorius tune …")
-    assert again.record.ensemble == "tuned.yaml"
 
 
 def test_an_image_in_two_caches_is_refused(scene):
@@ -269,6 +250,35 @@ def test_file_and_picture_have_names_of_their_own(monkeypatch, capsys, scene, tm
 def test_a_setting_that_does_not_exist_is_told_in_one_line(monkeypatch, capsys, scene, tmp_path):
     assert run(monkeypatch, *command(scene, "--out", tmp_path / "x.yaml", "--search", "thresholds")) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_only_settings_that_the_images_have_are_searched_and_others_refused_if_asked_for(scene, tmp_path):
+    ensemble, out = scene.folder / "one_source.yaml", tmp_path / "tuned.yaml"
+    ensemble.write_text(
+        "base: ensemble.yaml\nmembers: [{name: model00, model: model.yaml, weights: run/fold0/model.safetensors}]\n"
+    )
+    with pytest.raises(
+        UserError, match=r"one_source.yaml: expected settings to search .* min_area.*; got min_votes"
+    ):
+        tune(ensemble, data_of(scene), out, Budget(("min_votes", "nms"), 1, 0), 5, "sartorius tune …")
+    made = tune(ensemble, data_of(scene), out, Budget(SEARCHED, 1, 0), 5, "sartorius tune …")
+    assert set(SEARCHED) - set(made.record.searched) == {"min_votes", "vote_iou_power"}
+
+
+def test_a_setting_without_a_value_for_a_type_is_told_with_file_and_key(scene, tmp_path):
+    ensemble = scene.folder / "two_types.yaml"
+    ensemble.write_text("base: ensemble.yaml\npostprocess: {score_threshold: {astro: 0.1, shsy5y: 0.1}}\n")
+    budget = Budget(("score_threshold",), 0, 0)
+    with pytest.raises(
+        UserError, match=r"two_types.yaml: postprocess.score_threshold: no value for .* 'cort'"
+    ):
+        tune(ensemble, data_of(scene), tmp_path / "tuned.yaml", budget, 5, "sartorius tune …")
+
+
+@pytest.mark.parametrize("name", ["tune", "ablate"])
+def test_a_seed_that_the_search_cannot_take_is_refused(monkeypatch, capsys, scene, name):
+    assert run(monkeypatch, name, scene.ensemble, "--seed", 2**32) == 2
+    assert "'--seed': Input should be less than or equal to 4294967295" in capsys.readouterr().err
 
 
 def test_the_help_names_everything_that_can_be_searched(monkeypatch, capsys):
