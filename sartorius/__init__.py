@@ -66,3 +66,6 @@ if not TYPE_CHECKING:  # which would take every misspelt name for one of them
         if name not in _MODULES:
             raise AttributeError(f"module 'sartorius' has no attribute {name!r}")
         return getattr(import_module(f"sartorius.{_MODULES[name]}"), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -32,7 +32,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno not in _FULL:
-            if error.filename is None:  # writing to an open file does not tell which
+            if (
+                error.filename is None and error.errno is not None
+            ):  # writing to an open file does not tell which
                 error.filename = str(path)
             raise
         raise UserError(
@@ -88,6 +90,15 @@ def require_writable(path: Path) -> None:
     The folder is made if it is missing.
     """
     _temporary(path).unlink()
+
+
+def require_utf8_name(path: Path) -> None:
+    """Raise UserError if the name of a file, or of its folder, is of bytes that are not UTF-8: no table could hold it."""
+    try:
+        f"{path.parent.name}/{path.name}".encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{name}: expected a file name in UTF-8, got other bytes; rename it") from None
 
 
 def require_suffix(path: Path, suffixes: Collection[str], what: str) -> None:

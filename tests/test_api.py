@@ -92,3 +92,16 @@ def test_the_starter_ensemble_loads_from_its_file():
     loaded = sartorius.load_ensemble(PROJECT / "configs" / "ensembles" / "starter.yaml")
     assert set(loaded.predictors) == {member.name for member in loaded.settings.members}
     assert not isinstance(next(iter(loaded.predictors.values())), JitteredTruth)
+
+
+def test_what_is_offered_is_listed():
+    assert set(sartorius.__all__) <= set(dir(sartorius))
+
+
+def test_a_misspelt_format_is_told_with_the_nearest_one(tmp_path):
+    for attempt in (
+        lambda: sartorius.read_any(tmp_path, format_name="coc"),
+        lambda: sartorius.write_any(tmp_path / "a.json", {}, "coc"),
+    ):
+        with pytest.raises(sartorius.UserError, match="did you mean coco"):
+            attempt()

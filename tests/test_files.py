@@ -214,3 +214,8 @@ def test_asking_whether_a_file_can_be_written_leaves_the_one_that_is_there(tmp_p
     assert os.listdir(tmp_path) == ["cells.csv"]
     with pytest.raises(UserError, match=r"the folder .+cells.csv cannot be written \(.+\); choose another"):
         require_writable(tmp_path / "cells.csv" / "table.csv")
+
+
+def test_an_error_without_number_keeps_its_text(tmp_path: Path):
+    with pytest.raises(OSError, match=r"^cannot write mode F as PNG$"), atomic_path(tmp_path / "a.png"):
+        raise OSError("cannot write mode F as PNG")  # as Pillow does

@@ -24,6 +24,10 @@ SplitName = Annotated[
         help="Which images of the competition's folder. Default: train if --fold is given, otherwise test."
     ),
 ]
+ImagesSplit = Annotated[
+    Literal["train", "test"] | None,
+    typer.Option(help="Which images of the competition's folder. Default: test."),
+]
 Ids = Annotated[str | None, typer.Option(metavar="ID,ID…", help="Only these images.")]
 Folds = Annotated[Path | None, typer.Option(help="File of `sartorius data folds`; with --fold.")]
 Fold = Annotated[int | None, typer.Option(min=0, help="Only the images of this fold of --folds.")]
@@ -31,7 +35,7 @@ Device = Annotated[str, typer.Option(help="What torch computes on: cpu, cuda, cu
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 
 
-def images_to_read(images: Path | None, split: SplitName) -> dict[str, Path] | None:
+def images_to_read(images: Path | None, split: ImagesSplit) -> dict[str, Path] | None:
     """The images of the folder by id, None without one; UserError for --split without --images."""
     from sartorius.pipeline import choose_images
 

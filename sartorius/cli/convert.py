@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.arguments import Json, SplitName, images_to_read
+from sartorius.cli.arguments import ImagesSplit, Json, images_to_read
 
 FORMATS_HELP = (
     "cells (a folder of predictions), competition (train.csv), submission, coco, coco-results, livecell, labels, "
@@ -32,7 +32,7 @@ def convert(
         Path | None,
         typer.Option(help="Folder of the images, for formats that do not tell how large they are."),
     ] = None,
-    split: SplitName = None,
+    split: ImagesSplit = None,
     reference: Annotated[
         Path | None, typer.Option(help="COCO JSON whose numbers of images and categories COCO results have.")
     ] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sartorius.cli.arguments import Json, SplitName, images_to_read
+from sartorius.cli.arguments import ImagesSplit, Json, images_to_read
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def measure(
         Path | None,
         typer.Option(help="Folder of the images, for intensities and for formats without the images' sizes."),
     ] = None,
-    split: SplitName = None,
+    split: ImagesSplit = None,
     um_per_px: Annotated[
         float | None, typer.Option(help="Micrometres per pixel; adds columns in µm, µm² and per mm².")
     ] = None,

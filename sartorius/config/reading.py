@@ -4,7 +4,6 @@ Mappings merge, lists and scalars replace; there is no interpolation and no code
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sartorius.config.explaining import explained, models_at
-from sartorius.config.yaml_files import Layer, merged, parsed_override, read_layers
+from sartorius.config.yaml_files import Layer, merged, parsed_override, read_layers, relative_to_folder
 from sartorius.errors import UserError
 
 Settings = TypeVar("Settings", bound="FrozenSettings")
@@ -112,7 +111,7 @@ def _moved_below(value: Any, models: Sequence[type[BaseModel]], source: Path, ta
             if _RELATIVE not in model.model_fields[key].metadata:
                 result[key] = _moved_below(result[key], models_at(model, [key]), source, target)
             elif isinstance(result[key], str) and result[key] and not Path(result[key]).is_absolute():
-                result[key] = Path(os.path.relpath(source / result[key], target)).as_posix()
+                result[key] = relative_to_folder(source / result[key], target)
         if result.keys() <= model.model_fields.keys():
             break
     return result

@@ -1,5 +1,7 @@
 """YAML settings files and the `base:` files they stand on, as plain mappings."""
 
+import os
+import reprlib
 from collections.abc import Hashable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -134,8 +136,16 @@ def _read_mapping(path: Path, named_by: Path | None) -> dict[str, Any]:
     if mapping is None:
         raise UserError(f"{path}: expected a mapping of settings, but the file is empty")
     if not isinstance(mapping, dict):
-        raise UserError(f"{path}: expected a mapping of settings (`key: value`), got {mapping!r}")
+        raise UserError(f"{path}: expected a mapping of settings (`key: value`), got {reprlib.repr(mapping)}")
     return mapping
+
+
+def relative_to_folder(path: Path, folder: Path) -> str:
+    """The path from a folder to a file as settings have it, with slashes; absolute if they are on two drives of Windows."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()
 
 
 def require_may_be_base(path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 CAMERA_BITS = (8, 10, 12, 14, 16)
 
 #: Fractions up to this have a scale of their own, such as ratios around 1; no 8-bit picture is as dark.
-_MOST_RATIO = 16
+MOST_RATIO = 16
 
 #: How bright red, green and blue look. Source: ITU-R BT.601.
 _RGB_WEIGHTS = (0.299, 0.587, 0.114)
@@ -56,7 +56,7 @@ def levels_of(lowest: float, highest: float, dtype: np.dtype[Any]) -> Levels:
     example, from 0 to the highest value, other fractions up to 65535 that of `CAMERA_BITS`. Anything else, negative
     numbers for example, is stretched from its lowest to its highest value.
     """
-    if dtype == np.bool_ or (dtype.kind == "f" and lowest >= 0 and highest <= _MOST_RATIO):
+    if dtype == np.bool_ or (dtype.kind == "f" and lowest >= 0 and highest <= MOST_RATIO):
         return Levels(0, max(1, highest))
     if dtype == np.uint8:
         return Levels(0, 255)

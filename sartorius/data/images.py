@@ -21,6 +21,7 @@ from sartorius.data.image_bytes import (
 )
 from sartorius.data.tiff_planes import TiffError, TiffKindError
 from sartorius.errors import UserError
+from sartorius.files import require_utf8_name
 
 #: File name endings of images, in small letters.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -37,7 +38,7 @@ def list_images(folder: Path) -> dict[str, Path]:
     The planes of a TIFF stack (Z, time, channels), counted from 1 in the file's order, are images of their own: the
     third of `well.tif` is image `well_p003`, its path `well.tif/p003` as if the file were a folder.
     Hidden files and subfolders are left out.
-    Raises UserError if the folder is missing, holds no image, or two files have the same id.
+    Raises UserError if the folder is missing, holds no image, a name is not UTF-8, or two files have the same id.
     """
     if not folder.is_dir():
         came = "a file" if folder.exists() else "nothing there"
@@ -61,7 +62,11 @@ def list_images(folder: Path) -> dict[str, Path]:
 
 
 def image_paths(path: Path) -> dict[str, Path]:
-    """The images of one file by id: one, or one for each plane of a TIFF stack; see `list_images`."""
+    """The images of one file by id: one, or one for each plane of a TIFF stack; see `list_images`.
+
+    Raises UserError if the file's name is not UTF-8.
+    """
+    require_utf8_name(path)
     planes = _count_planes(path)
     if planes == 1:
         return {path.stem: path}
@@ -99,9 +104,7 @@ def read_grey(path: Path) -> NDArray[Any]:
     head = _file_bytes(file, len(PNG_START))
     if head.startswith(TIFF_STARTS):
         return _tiff_grey(path, file, plane)
-    if not head.startswith((PNG_START, JPEG_START)):
-        came = f"begins with {head[:8]!r}, as none of them does" if head else "is empty (0 bytes)"
-        raise UserError(_message(path, f"the file {came}"))
+    _refuse_other_kinds(path, head)
     data = _file_bytes(file)
     fault = png_fault(data) if data.startswith(PNG_START) else jpeg_fault(data)
     if fault:
@@ -113,7 +116,8 @@ def read_grey(path: Path) -> NDArray[Any]:
 def image_size_hw(path: Path) -> tuple[int, int]:
     """The (height, width) of an image from its file's head, without decoding a pixel.
 
-    path: as `list_images` gives it. Raises UserError naming the file if it is missing or the head tells no size.
+    path: as `list_images` gives it. Raises UserError naming the file if it is missing, empty, of another
+        format, or the head tells no size.
     """
     file, plane = _file_and_plane(path)
     head = _file_bytes(file, _HEAD_BYTES)
@@ -122,10 +126,18 @@ def image_size_hw(path: Path) -> tuple[int, int]:
             return tiff_planes.plane_size_hw(file, plane or 0)
         except TiffError as error:
             raise _tiff_refusal(path, error) from None
+    _refuse_other_kinds(path, head)
     size_hw = png_size_hw(head) if head.startswith(PNG_START) else jpeg_size_hw(head)
     if size_hw is None:
         raise UserError(_message(path, "its head tells no size"))
     return size_hw
+
+
+def _refuse_other_kinds(path: Path, head: bytes) -> None:
+    """Raises UserError if a file that is no TIFF begins as neither PNG nor JPEG does."""
+    if not head.startswith((PNG_START, JPEG_START)):
+        came = f"begins with {head[:8]!r}, as none of them does" if head else "is empty (0 bytes)"
+        raise UserError(_message(path, f"the file {came}"))
 
 
 def _file_and_plane(path: Path) -> tuple[Path, int | None]:

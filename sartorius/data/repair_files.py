@@ -1,6 +1,7 @@
 """A data set's labels repaired on disk: a new `train.csv` and a table of what was changed per image."""
 
 import os
+import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +44,8 @@ def repair_data(
     out: a CSV file to write, or a folder that becomes a data set: `train.csv`, and links to the images of `data_dir`.
         The table `repair.csv`, one row per image, lies beside the labels.
     Rows keep their order and all their columns; an image of which no label is left keeps one empty row.
-    Raises UserError if `out` is the data set itself, a folder in it, another data set or another file, a label is malformed, or an
-    image is missing or of another size.
+    Raises UserError if `out` is the data set itself, a folder in it, another data set or another file, or takes no links, a
+    label is malformed, or an image is missing or of another size.
     """
     csv = truth_csv(data_dir)
     as_folder = out.suffix.lower() != ".csv"
@@ -60,6 +61,8 @@ def repair_data(
             f"{out}: is there already and no earlier repair; choose another name, or move it away"
         )
     labels = _read_labels(data_dir, csv)
+    if as_folder:
+        _require_links(data_dir, out)
     texts: dict[int, str] = {}
     repairs = []
     for done, (image_id, cells) in enumerate(labels.truth.items(), start=1):
@@ -139,3 +142,16 @@ def _link_images(data_dir: Path, out: Path) -> None:
     for name in ("train", "test"):
         if (data_dir / name).is_dir() and not (out / name).exists():
             os.symlink((data_dir / name).resolve(), out / name, target_is_directory=True)
+
+
+def _require_links(data_dir: Path, out: Path) -> None:
+    """Raise UserError unless links to the images can be made in `out`: asked before long work."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as name:
+        try:
+            os.symlink(data_dir.resolve(), Path(name) / "link", target_is_directory=True)
+        except OSError as error:
+            raise UserError(
+                f"{out}: expected a folder where links to the images can be made ({error.strerror}); give the name of a "
+                ".csv file for the labels alone, or another folder"
+            ) from error

@@ -1,6 +1,5 @@
 """Label images: 0 is background, every cell has a number of its own; one file per image, or one per image and type."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from skimage.measure import label
 from sartorius.cells import UNKNOWN_CELL_TYPE, Cells
 from sartorius.data.images import IMAGE_SUFFIXES
 from sartorius.errors import UserError
-from sartorius.files import atomic_path
+from sartorius.files import atomic_path, require_utf8_name
 from sartorius.formats.known import Known
 from sartorius.formats.label_numbers import read_numbers
 from sartorius.formats.label_table import TABLE, LabelRow, read_table, require_rows, write_table
@@ -138,11 +137,7 @@ def _label_files(path: Path) -> Iterator[_LabelFile]:
     first: dict[tuple[str, str], Path] = {}
     files = _files_of_folder(path) if path.is_dir() else [_LabelFile(path.stem, UNKNOWN_CELL_TYPE, path)]
     for file in files:
-        try:
-            (file.image_id + file.cell_type).encode()
-        except UnicodeEncodeError:
-            name = os.fsencode(file.path).decode("utf-8", "backslashreplace")
-            raise UserError(f"{name}: expected a file name in UTF-8, got other bytes; rename it") from None
+        require_utf8_name(file.path)
         other = first.setdefault((file.image_id, file.cell_type), file.path)
         if other != file.path:
             raise UserError(

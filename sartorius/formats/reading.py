@@ -8,7 +8,7 @@ from sartorius.data.competition import read_truth
 from sartorius.data.predictions import read_prediction_folder
 from sartorius.formats.coco import read_coco, read_livecell
 from sartorius.formats.coco_results import read_results
-from sartorius.formats.detection import FormatName, detect_format
+from sartorius.formats.detection import FormatName, as_format_name, detect_format
 from sartorius.formats.geojson import read_geojson
 from sartorius.formats.imagej import read_imagej
 from sartorius.formats.known import Images, Known, sizes_of
@@ -34,7 +34,7 @@ def read_any(
     """
     path = Path(path)
     known = Known(images, None if reference is None else Path(reference))
-    return read_known(path, format_name or detect_format(path), known)
+    return read_known(path, as_format_name(format_name) if format_name else detect_format(path), known)
 
 
 def read_known(path: Path, format_name: FormatName, known: Known) -> dict[str, Cells]:

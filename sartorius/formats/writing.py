@@ -14,7 +14,7 @@ from sartorius.errors import UserError
 from sartorius.files import atomic_path, filled_folder
 from sartorius.formats.coco import write_coco, write_livecell
 from sartorius.formats.coco_results import write_results
-from sartorius.formats.detection import FormatName
+from sartorius.formats.detection import FormatName, as_format_name
 from sartorius.formats.geojson import write_geojson
 from sartorius.formats.imagej import write_imagej
 from sartorius.formats.known import Images, Known
@@ -52,7 +52,7 @@ def write_any(
     reference: the COCO file whose numbers of images and categories a file of COCO results gets.
     Raises UserError if the path does not fit the format, or an image or cell type has a name that no file can have.
     """
-    path = Path(path)
+    path, format_name = Path(path), as_format_name(format_name)
     require_target(path, format_name)
     names = {*found, *(str(name) for cells in found.values() for name in cells.cell_types)}
     for name in sorted(names):

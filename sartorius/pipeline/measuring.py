@@ -42,7 +42,8 @@ def measure_file(
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of its {len(found)} images are not among the {len(images or {})} given, for "
-            f"example {', '.join(missing[:5])}; name the folder with these images, or none to leave out intensities"
+            f"example {', '.join(missing[:5])}; name the folder with these images (of the competition's, `--split train` takes the "
+            "training images), or none to leave out intensities"
         )
     return measure(_with_grey_values(found, images, report), um_per_px)
 

@@ -1,6 +1,5 @@
 """`sartorius tune`: search, and a tuned ensemble file that says where its settings come from."""
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from sartorius import __version__
 from sartorius.config import load_ensemble_settings
 from sartorius.config.ensemble import EnsembleSettings
 from sartorius.config.tuned import TunedGain, TunedRecord, TunedScore
-from sartorius.config.yaml_files import require_may_be_base
+from sartorius.config.yaml_files import relative_to_folder, require_may_be_base
 from sartorius.errors import UserError
 from sartorius.experiment import file_sha256
 from sartorius.files import atomic_path
@@ -94,9 +93,7 @@ def write_tuned(
 
     Raises UserError if the ensemble already stands on as many bases as a file may.
     """
-    values: dict[str, Any] = {
-        "base": Path(os.path.relpath(ensemble.resolve(), path.resolve().parent)).as_posix()
-    }
+    values: dict[str, Any] = {"base": relative_to_folder(ensemble.resolve(), path.resolve().parent)}
     if settings.fusion_per_type != start.fusion_per_type:
         fusions = settings.fusion_per_type.items()
         values["fusion_per_type"] = {name: fusion.model_dump(mode="json") for name, fusion in fusions}

@@ -117,3 +117,9 @@ def test_wrong_input_ends_with_one_message(monkeypatch, capsys, tmp_path, found,
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "a.csv").exists()
+
+
+@pytest.mark.parametrize("command", [["measure"], ["data", "convert"]])
+def test_the_help_names_no_option_that_the_command_lacks(monkeypatch, capsys, command):
+    assert run(monkeypatch, *command, "--help") == 0
+    assert "--fold" not in capsys.readouterr().out

@@ -155,3 +155,18 @@ def test_a_repair_that_was_killed_is_done_by_the_same_command_again(
         run_command("data", "repair", data_dir, "--out", tmp_path / "mended")
     assert run_command("data", "repair", data_dir, "--out", tmp_path / "mended").status == 0
     assert rows_of(tmp_path / "mended" / "train.csv")[1] == "a,1 9,20,1,cort,w"
+
+
+def test_where_no_links_can_be_made_it_is_told_before_any_image_is_read(
+    run_command, data_dir, tmp_path, monkeypatch
+):
+    def refused(*arguments: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.symlink", refused)
+    monkeypatch.setattr(repair_files, "read_image", refused)
+    ended = run_command("data", "repair", data_dir, "--out", tmp_path / "mended")
+    assert ended.status == 2
+    assert (
+        "links to the images can be made (Operation not permitted); give the name of a .csv file" in ended.err
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sartorius.config.yaml_files import parsed_override, read_layers
+from sartorius.config.yaml_files import parsed_override, read_layers, relative_to_folder
 from sartorius.errors import UserError
 
 
@@ -35,3 +35,21 @@ def test_an_override_that_cannot_be_read_is_refused():
         UserError, match=r"--set rate=.*: the value is not valid YAML: .* cannot be read as int"
     ):
         parsed_override(f"rate={'9' * 5000}")
+
+
+def test_a_long_file_that_is_no_mapping_is_not_printed_whole(tmp_path: Path):
+    path = tmp_path / "submission.csv"
+    path.write_text("id,predicted\n" * 9000)
+    with pytest.raises(UserError, match="expected a mapping of settings") as refusal:
+        read_layers(path)
+    assert len(str(refusal.value)) < 300 + len(str(path))
+
+
+def test_a_file_on_another_drive_is_named_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert relative_to_folder(tmp_path / "a.yaml", tmp_path / "b") == "../a.yaml"
+
+    def on_two_drives(path: Path, start: Path) -> str:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr("os.path.relpath", on_two_drives)
+    assert relative_to_folder(tmp_path / "a.yaml", tmp_path / "b") == (tmp_path / "a.yaml").as_posix()

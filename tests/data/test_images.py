@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import cv2
@@ -168,7 +169,17 @@ def test_a_file_without_a_size_is_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"a\.png: expected a whole PNG, JPEG or TIFF image, but its head tells no"
     ):
-        image_size_hw(written(tmp_path / "a.png", b"text"))
+        image_size_hw(written(tmp_path / "a.png", encoded(".png", NOISE)[:20]))
+
+
+@pytest.mark.parametrize(
+    ("data", "came"), [(b"", r"is empty \(0 bytes\)"), (b"text", "begins with b'text', as none of them does")]
+)
+def test_the_size_of_what_is_no_image_is_refused_as_its_pixels_are(tmp_path, data, came):
+    path = written(tmp_path / "a.png", data)
+    for read in (image_size_hw, read_image):
+        with pytest.raises(UserError, match=f"but the file {came}"):
+            read(path)
 
 
 def test_measurements_get_the_files_own_grey_values(tmp_path):
@@ -252,4 +263,15 @@ def test_a_stack_and_a_file_named_like_its_plane_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK[0], photometric="minisblack")
     written(tmp_path / "a_p002.png", b"")
     with pytest.raises(UserError, match="would both be image 'a_p002'"):
+        list_images(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_words_that_can_be_printed(tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(".png", np.zeros((2, 2), np.uint8)))
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    with pytest.raises(
+        UserError, match=r"caf\\xe9\.png: expected a file name in UTF-8, got other bytes; rename it"
+    ):
         list_images(tmp_path)
