@@ -73,10 +73,15 @@ def open_run(folder: Path, settings: ModelSettings, resume: bool) -> None:
     """Refuse a folder that holds another run than the one that is about to start or go on.
 
     A run that ended before its first checkpoint, by bad weights for example, holds nothing to lose and may start anew.
-    Raises UserError when a run is there and not to be resumed, none is there to resume, or its settings differ.
+    Raises UserError when a run is there and not to be resumed, none is there to resume, its settings differ, or there
+    are weights without settings, as copied from elsewhere.
     """
     config = folder / "config.yaml"
     if not config.exists():
+        if any(_found(folder, (LAST_CHECKPOINT, _ENDED, *_CHECKPOINTS, "model_best.pth", "model_swa.pth"))):
+            raise UserError(
+                f"{folder}: weights are already here, but no config.yaml that says of which run; move the folder away"
+            )
         if resume:
             raise UserError(f"{folder}: no run to resume here; leave out --resume to start one")
         return

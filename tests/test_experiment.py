@@ -54,6 +54,18 @@ def test_a_run_whose_last_checkpoint_is_not_named_is_not_overwritten(name: str, 
         open_run(tmp_path, ModelSettings(), resume=False)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    "name", ["model_best.pth", "model_final.pth", "model.safetensors", "last_checkpoint"]
+)
+def test_weights_that_were_copied_without_their_settings_are_not_trained_over(
+    name: str, resume: bool, tmp_path: Path
+) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"weights are already here, but no config\.yaml"):
+        open_run(tmp_path, ModelSettings(), resume)
+
+
 def test_a_run_goes_on_from_the_checkpoint_that_is_named(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path / "not made") is None
     (tmp_path / "model_best.pth").touch()

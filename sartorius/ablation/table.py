@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sartorius.ablation.results import Row
+from sartorius.errors import UserError
 from sartorius.files import atomic_path, require_suffix
 from sartorius.metrics.bootstrap import PairedDifference
 
@@ -26,18 +27,27 @@ def section(title: str, explanation: Sequence[str], rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def require_page(page: Path) -> None:
-    """Raise UserError unless the file's ending is that of a Markdown page."""
+def require_page(page: Path, name: str) -> None:
+    """Raise UserError unless it is a Markdown page by its ending, with both markers of the section `name` or neither."""
     require_suffix(page, (".md",), "Markdown page")
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    begin, end = _markers(name)
+    counts = begins, ends = text.count(begin), text.count(end)
+    if counts not in ((0, 0), (1, 1)) or text.find(begin) > text.find(end):
+        raise UserError(
+            f"{page}: expected {begin} once and {end} once below it, or neither, got them {begins} and {ends} times"
+            + (", the wrong way round" if counts == (1, 1) else "")
+            + "; mend or remove them"
+        )
 
 
 def write_section(page: Path, name: str, text: str) -> None:
     """Put a section between the markers of `name` in a page; at its end if they are not there. Other text stays.
 
-    Raises UserError if the file's ending is not that of a page.
+    Raises UserError if the file's ending is not that of a page, or one of the markers is missing or there twice.
     """
-    require_page(page)
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    require_page(page, name)
+    begin, end = _markers(name)
     before = page.read_text(encoding="utf-8") if page.exists() else TITLE
     block = f"{begin}\n{text}\n{end}"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -46,6 +56,10 @@ def write_section(page: Path, name: str, text: str) -> None:
     )
     with atomic_path(page) as path:
         path.write_text(after, encoding="utf-8")
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
 def _fields(row: Row) -> list[str]:

@@ -1,7 +1,6 @@
 """Ablations of models: each trained on each fold, its fold predicted, and the score thresholds chosen out of fold."""
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from sartorius.ablation.files import AblationFolder, shown
 from sartorius.ablation.results import Result, Table, rows_of
 from sartorius.config import load_ensemble_settings, load_model_settings
 from sartorius.config.members import MEMBER_NAME
+from sartorius.config.yaml_files import relative_to_folder
 from sartorius.errors import UserError
 from sartorius.experiment import last_checkpoint, refuse_other_settings, run_folder
 from sartorius.files import atomic_path
@@ -86,9 +86,7 @@ def ablate_training(
     for place, (config, step) in enumerate(pending):
         if step.name == "predict":
             _write_ensemble(step.folder, config)
-        began = time.perf_counter()
-        run(step.arguments)
-        _write_seconds(step.folder, step.name, time.perf_counter() - began)
+        _run_timed(run, step)
         report("run", place + 1, len(pending))
     scored = [_scored(config, training, n_parts, seed) for config in configs]
     first = scored[0][0]
@@ -101,6 +99,22 @@ def ablate_training(
     results = [result._replace(changes=change) for (_, result), change in zip(scored, changes, strict=True)]
     types = [image.true_type for image in first.images]
     return Table(rows_of(results[0], results[1:], types), len(types), first.parts.origin)
+
+
+def _run_timed(run: Runner, step: Step) -> None:
+    """Run a step and write down its seconds, with those of earlier runs of it that were cut short and it goes on from."""
+    unfinished = f"{step.name}, unfinished"
+    before = _seconds(step.folder)
+    seconds = {} if step.name == "train" else {"train": before.get("train", 0.0)}
+    goes_on = step.name == "predict" or "--resume" in step.arguments
+    earlier_s = before.get(unfinished, 0.0) if goes_on else 0.0
+    name, began_s = unfinished, time.perf_counter()
+    try:
+        run(step.arguments)
+        name = step.name
+    finally:
+        if step.folder.is_dir():
+            _write_seconds(step.folder, seconds | {name: earlier_s + time.perf_counter() - began_s})
 
 
 def _steps_of_fold(config: Path, training: Training, fold: int) -> list[Step]:
@@ -131,7 +145,7 @@ def _steps_of_fold(config: Path, training: Training, fold: int) -> list[Step]:
 
 def _write_ensemble(folder: Path, config: Path) -> None:
     """Write the ensemble file of one trained model, seen straight, into its run folder."""
-    model = Path(os.path.relpath(config.resolve(), folder.resolve())).as_posix()
+    model = relative_to_folder(config.resolve(), folder.resolve())
     member = {"name": config.stem, "model": model, "weights": WEIGHTS}
     with atomic_path(folder / ENSEMBLE) as path:
         text = yaml.safe_dump({"members": [member], **START}, sort_keys=False)
@@ -154,7 +168,7 @@ def _scored(config: Path, training: Training, n_parts: int, seed: int) -> tuple[
 
 
 def _seconds(folder: Path) -> dict[str, float]:
-    """What the finished steps of a run took."""
+    """What the finished steps of a run took, and those cut short, which have names of their own."""
     path = folder / SECONDS
     if not path.is_file():
         return {}
@@ -162,7 +176,6 @@ def _seconds(folder: Path) -> dict[str, float]:
     return seconds
 
 
-def _write_seconds(folder: Path, step: str, seconds: float) -> None:
-    whole = _seconds(folder) | {step: seconds}
+def _write_seconds(folder: Path, seconds: dict[str, float]) -> None:
     with atomic_path(folder / SECONDS) as path:
-        path.write_text(json.dumps(whole) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(seconds) + "\n", encoding="utf-8")

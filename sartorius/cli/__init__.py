@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sartorius import __version__
-from sartorius.cli.exits import Commands, open_closed_streams
+from sartorius.cli.exits import Commands, prepare_streams
 
 #: Modules of this package that each offer `register(app)`; they import what is heavy inside their commands.
 COMMAND_MODULES = (
@@ -66,5 +66,5 @@ def options(
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
-    open_closed_streams()
+    prepare_streams()
     build_app()(prog_name="sartorius")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sartorius.cli.arguments import Device, Json
-from sartorius.cli.tune import PartCount
+from sartorius.cli.tune import PartCount, SearchSeed
 from sartorius.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def ablate(
     ] = 0,
     data: Annotated[Path | None, typer.Option(help="Competition folder, for ablations of training.")] = None,
     fold: Annotated[
-        list[int], typer.Option(help="Folds to leave out of training in turn. Default: the first.")
+        list[int], typer.Option(min=0, help="Folds to leave out of training in turn. Default: the first.")
     ] = (),  # type: ignore[assignment]
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = RUNS,
     device: Device = "cpu",
@@ -75,7 +75,7 @@ def ablate(
         str, typer.Option(metavar="OPTIONS", help="Passed on to `sartorius train`, for example '--gpus 1'.")
     ] = "",
     parts: PartCount = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of the split into parts.")] = 0,
+    seed: SearchSeed = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what each file changes, and what would be run.")
     ] = False,
@@ -94,8 +94,9 @@ def ablate(
     from sartorius.ablation.table import require_page
     from sartorius.files import require_writable
 
+    section = folder.resolve().name + ("" if on is None else f" on {on.stem}")
     if out is not None:
-        require_page(out)
+        require_page(out, f"ablations/{section}")
     if out is not None and not dry_run:
         require_writable(out)
     ablations = read_folder(folder)
@@ -133,13 +134,15 @@ def ablate(
             raise UserError(f"{folder}: ablations of training need --data DIR and --folds CSV")
         from sartorius.ablation.training import Training
 
-        training = Training(data, folds, tuple(fold or [0]), runs, device, _train_options(train))
+        training = Training(
+            data, folds, tuple(dict.fromkeys(fold or [0])), runs, device, _train_options(train)
+        )
         if dry_run:
             _tell_changes(ablations, training, as_json)
             return
         table = _of_training(ablations, training, parts, seed)
         text = TRAINING_TEXT.format(folds=", ".join(map(str, training.folds)))
-    _tell(folder, table, text, out, as_json)
+    _tell(section, table, text, out, as_json)
 
 
 def _refuse_given(ablations: "AblationFolder", of_the_others: Mapping[str, object]) -> None:
@@ -196,9 +199,11 @@ def _searched(trials: int) -> Sequence[str]:
 
 def _of_training(ablations: "AblationFolder", training: "Training", parts: int, seed: int) -> "Table":
     from sartorius.ablation.training import ablate_training
+    from sartorius.cli.exits import interrupted_with
     from sartorius.cli.progress import shown_progress
 
-    with shown_progress() as report:
+    told = f"what is trained and predicted is kept in {training.runs}, run the same command again to go on"
+    with interrupted_with(told), shown_progress() as report:
         return ablate_training(ablations, training, parts, seed, _run, report)
 
 
@@ -236,7 +241,7 @@ def _tell_changes(ablations: "AblationFolder", training: "Training | None", as_j
         commands = [f"sartorius {shlex.join(step.arguments)}" for step in steps]
         rows.append({"name": path.stem, "changes": changes, "commands": commands})
     if as_json:
-        typer.echo(json.dumps({"base": str(ablations.base), "rows": rows}, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps({"base": str(ablations.base), "rows": rows}, indent=2))
         return
     typer.echo(f"base: {ablations.base}")
     for row in rows:
@@ -246,31 +251,27 @@ def _tell_changes(ablations: "AblationFolder", training: "Training | None", as_j
             typer.echo(f"  {command}")
 
 
-def _tell(folder: Path, table: "Table", text: str, out: Path | None, as_json: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
+def _tell(name: str, table: "Table", text: str, out: Path | None, as_json: bool) -> None:
+    """name: of the table's section in the page."""
     from sartorius.ablation.table import difference_text, section, write_section
+    from sartorius.cli.tables import print_table, text_table
 
     command = shlex.join(["sartorius", *sys.argv[1:]])
     if out is not None:
         explanation = [f"`{command}`", f"{table.images} images, {table.parts}. {text}"]
-        name = f"ablations/{folder.resolve().name}"
-        write_section(out, name, section(f"{folder.resolve().name.capitalize()}", explanation, table.rows))
+        title = name[:1].upper() + name[1:]
+        write_section(out, f"ablations/{name}", section(title, explanation, table.rows))
     if as_json:
         result = {"images": table.images, "parts": table.parts, "command": command}
-        typer.echo(
-            json.dumps(result | {"rows": [row.to_json() for row in table.rows]}, indent=2, ensure_ascii=False)
-        )
+        typer.echo(json.dumps(result | {"rows": [row.to_json() for row in table.rows]}, indent=2))
         return
-    shown = RichTable(title=f"{table.images} images, {table.parts}", title_justify="left")
-    for place, heading in enumerate(("what", "mAP out of fold", "difference to base", "as written", "s")):
-        shown.add_column(heading, justify="right" if place else "left")
+    rows = []
     for row in table.rows:
         difference = "" if row.difference is None else difference_text(row.difference)
-        shown.add_row(
-            row.name, f"{row.total.value:.4f}", difference, f"{row.as_written:.4f}", f"{row.seconds:.0f}"
+        rows.append(
+            (row.name, f"{row.total.value:.4f}", difference, f"{row.as_written:.4f}", f"{row.seconds:.0f}")
         )
-    Console().print(shown)
+    header = ("what", "mAP out of fold", "difference to base", "as written", "s")
+    print_table(text_table(header, rows, f"{table.images} images, {table.parts}"))
     if out is not None:
         typer.echo(f"{out}: the table")

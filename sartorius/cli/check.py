@@ -90,4 +90,4 @@ def _print_json(path: Path, report: "SubmissionReport") -> None:
         "images_without_cells": cells.count(0),
         "problems": [problem._asdict() for problem in report.problems],
     }
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(result, indent=2))

@@ -81,7 +81,7 @@ def synthesize(
 
 
 def _print_json(result: dict[str, Any]) -> None:
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(result, indent=2))
 
 
 def _print_check(result: "DataCheck") -> None:
@@ -108,12 +108,6 @@ def _print_folds(counts: "list[FoldCount]") -> None:
 
 
 def _print_table(heads: list[str], rows: list[list[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from sartorius.cli.tables import print_table, text_table
 
-    table = Table()
-    for head in heads:
-        table.add_column(head, justify="left" if head == "cell type" else "right")
-    for row in rows:
-        table.add_row(*map(str, row))
-    Console().print(table)
+    print_table(text_table(heads, [list(map(str, row)) for row in rows]))

@@ -116,17 +116,15 @@ def evaluate(
         "fold": fold,
     }
     if as_json:
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(result, indent=2))
     else:
         _print(result)
 
 
 def _print(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
     from sartorius.cli import evaluate_tables
+    from sartorius.cli.tables import print_table
 
-    console = Console()
-    console.print(evaluate_tables.headline(result), highlight=False, markup=False, soft_wrap=True)
+    typer.echo(evaluate_tables.headline(result))
     for table in evaluate_tables.tables(result):
-        console.print(table)
+        print_table(table)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+
+from sartorius.cli.tables import text_table
 
 
 def headline(result: Mapping[str, Any]) -> str:
@@ -22,21 +23,21 @@ def headline(result: Mapping[str, Any]) -> str:
 def tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """The tables of a result: per type, per threshold, and what else it holds."""
     intervals = result["interval_95"]
-    yield _table(
+    yield text_table(
         ("cell type", "images", "mAP", "95 % interval"),
         [
             (name, str(result["images_per_type"][name]), _figure(score), _bounds(intervals["per_type"][name]))
             for name, score in result["per_type"].items()
         ],
     )
-    yield _table(
+    yield text_table(
         ("IoU >", "TP/(TP+FP+FN)", "95 % interval"),
         [
             (name, _figure(score), _bounds(intervals["per_threshold"][name]))
             for name, score in result["per_threshold"].items()
         ],
     )
-    yield _table(
+    yield text_table(
         ("cells at IoU > .50", "figure", "95 % interval"),
         [
             (name, _figure(figure), _bounds(intervals["at_50"][name]))
@@ -56,7 +57,7 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
 def _confusion(
     confusion: Mapping[str, Mapping[str, int]], shares: Mapping[str, Mapping[str, Mapping[str, float] | None]]
 ) -> Table:
-    return _table(
+    return text_table(
         ("true \\ found as", *confusion),
         [
             (name, *(_counted(number, shares[name][found]) for found, number in row.items()))
@@ -76,7 +77,7 @@ def _livecell(convention: str, table: Mapping[str, Any]) -> Iterator[Table]:
     """Two tables with a row per cell line, each figure over its interval."""
     lines, sizes = table["lines"], table["sizes_px"]
     *lower, cap = next(iter(lines.values()))["at_caps"]
-    yield _table(
+    yield text_table(
         ("cell line", "images", "cells", "AP", "AP50", "AP75", "AFNR"),
         [
             (
@@ -95,7 +96,7 @@ def _livecell(convention: str, table: Mapping[str, Any]) -> Iterator[Table]:
         "ap_medium": "between",
         "ap_large": f"≥ {sizes['large_px']} px",
     }
-    yield _table(
+    yield text_table(
         ("cell line", *(f"AP at {low}" for low in lower), *(f"AP {size}" for size in sizes_of.values())),
         [
             (
@@ -117,7 +118,7 @@ def _stacked(interval: Mapping[str, float] | None) -> str:
 
 
 def _coco(coco: Mapping[str, Any]) -> Table:
-    return _table(
+    return text_table(
         ("figure", "masks", "95 % interval", "boxes", "95 % interval"),
         [
             (name.replace("_", " "), *_with_bounds(coco["mask"][name]), *_with_bounds(coco["box"][name]))
@@ -128,7 +129,7 @@ def _coco(coco: Mapping[str, Any]) -> Table:
 
 
 def _against(other: str, against: Mapping[str, Any]) -> Table:
-    return _table(
+    return text_table(
         ("images", "mAP more", "95 % interval", "better in resamples"),
         [
             (
@@ -139,17 +140,8 @@ def _against(other: str, against: Mapping[str, Any]) -> Table:
             )
             for name, difference in against["differences"].items()
         ],
-        title=f"Against {escape(other)}, total {against['total']:.4f}",
+        title=f"Against {other}, total {against['total']:.4f}",
     )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left")
-    for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _figure(value: float) -> str:

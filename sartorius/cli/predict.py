@@ -39,6 +39,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Run every model and view of an ensemble over images and keep what they find."""
+    from sartorius.cli.exits import interrupted_with
     from sartorius.cli.progress import shown_progress
     from sartorius.config import load_ensemble_settings
     from sartorius.pipeline import choose_images, predict_images
@@ -46,7 +47,8 @@ def predict(
     settings = load_ensemble_settings(ensemble)
     paths = choose_images(images, split, parsed_ids(ids), folds, fold)
     predictors = loaded_predictors(ensemble, settings, device, paths)
-    with shown_progress() as report:
+    told = f"what is predicted is kept in {out}, run the same command again to go on"
+    with interrupted_with(told), shown_progress() as report:
         predicted = predict_images(predictors, settings, paths, out, report)
     if as_json:
         result = {"out": str(out), "images": len(paths), "sources": settings.sources, **predicted._asdict()}

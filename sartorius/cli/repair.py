@@ -61,7 +61,7 @@ def repair(
             "types": _totals(made.repairs),
             "images": [one._asdict() for one in made.repairs],
         }
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(result, indent=2))
     else:
         _print(made)
 
@@ -89,13 +89,9 @@ def _totals(repairs: "Sequence[ImageRepair]") -> dict[str, dict[str, int]]:
 
 
 def _print(made: "RepairedData") -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from sartorius.cli.tables import print_table, text_table
 
     totals = _totals(made.repairs)
-    table = Table()
-    for head in ("", *totals):
-        table.add_column(head, justify="right" if head else "left")
     rows = {
         "images": "images",
         "… changed": "changed",
@@ -110,10 +106,8 @@ def _print(made: "RepairedData") -> None:
         "masks covered by others, dropped": "covered",
         "images with unlabelled cells": "unlabelled",
     }
-    for title, name in rows.items():
-        table.add_row(title, *(str(total[name]) for total in totals.values()))
-    console = Console()
-    console.print(table)
+    fields = [(title, *(str(total[name]) for total in totals.values())) for title, name in rows.items()]
+    print_table(text_table(("", *totals), fields))
     listed = sorted((one for one in made.repairs if one.unlabelled), key=lambda one: one.image_id)
     for one in listed[:LISTED]:
         typer.echo(

@@ -83,9 +83,7 @@ def report(
             fall.name: {step.fate: step.lost for step in fall.steps} | {"found": fall.found}
             for fall in waterfalls(outcomes)
         }
-        typer.echo(
-            json.dumps({"out": str(out), "true_cells": falls} | assessment.to_json(), ensure_ascii=False)
-        )
+        typer.echo(json.dumps({"out": str(out), "true_cells": falls} | assessment.to_json()))
         return
     total = waterfalls(outcomes)[0]
     lost = ", ".join(f"{step.lost} {step.fate}" for step in total.steps)

@@ -57,6 +57,7 @@ def submit(
 
     began_s = time.monotonic()
     from sartorius import pipeline
+    from sartorius.cli.exits import interrupted_with
     from sartorius.cli.inputs import competition_tables, ensemble_files
     from sartorius.cli.progress import shown_progress
     from sartorius.config import load_ensemble_settings
@@ -71,12 +72,23 @@ def submit(
     paths = pipeline.choose_images(images, split, parsed_ids(ids), folds, fold)
     predictors = loaded_predictors(ensemble, settings, device, paths)
     warn_if_stale(ensemble, settings, models_loaded(settings, predictors))
-    with shown_progress() as report:
+    with interrupted_with(_left(out, predictions)), shown_progress() as report:
         options = pipeline.SubmitOptions(predictions, deadline_s, report)
         submitted = pipeline.submit(predictors, settings, paths, out, options)
     typer.echo(json.dumps(_as_json(submitted)) if as_json else _summary(submitted))
     if submitted.broken or submitted.unfinished:
         raise typer.Exit(1)
+
+
+def _left(out: Path, predictions: Path | None) -> str:
+    """What an interrupted submission leaves."""
+    submission = f"{out} holds the images done so far and empty rows for the others"
+    if predictions is None:
+        return (
+            f"{submission}; the same command starts from the beginning and replaces it, with --predictions DIR it could "
+            "have gone on"
+        )
+    return f"{submission}; predictions are kept in {predictions}, run the same command again to go on"
 
 
 def _as_json(submitted: "Submitted") -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def train(
         command=shlex.join(["sartorius", *sys.argv[1:]]),
     )
     folder, place = request.folder, request.machines
-    with alone_in(folder) if place.first else nullcontext():
+    with _saying_how_to_go_on(folder), alone_in(folder) if place.first else nullcontext():
         run = prepare_run(request)
         images = len(run.data.training)
         if place.first:
@@ -94,6 +95,21 @@ def train(
         _say_what_came(folder, exported, fold if overfit is None else None)
         if overfit is not None:
             _say_whether_memorised(folder, images)
+
+
+@contextmanager
+def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """A block whose end by Ctrl-C says whether the run in this folder has a checkpoint to go on from."""
+    from sartorius.experiment import LAST_CHECKPOINT
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not (folder / LAST_CHECKPOINT).is_file():
+            raise
+        raise KeyboardInterrupt(
+            f"{folder} has a checkpoint, run the same command with --resume to go on from it"
+        ) from None
 
 
 def _say_what_came(folder: Path, exported: Path, fold: int | None) -> None:

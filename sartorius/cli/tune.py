@@ -4,15 +4,13 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sartorius.cli.arguments import EnsembleFile, Json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sartorius.config.gains import Gains
     from sartorius.config.tuned import TunedRecord, TunedScore
 
@@ -28,6 +26,10 @@ FoldsFile = Annotated[
 ]
 PartCount = Annotated[
     int, typer.Option(min=2, help="Parts that the images are split into if they are all of one fold.")
+]
+
+SearchSeed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Seed of the search and of the split into parts.")
 ]
 
 
@@ -47,12 +49,12 @@ def tune(
         typer.Option(
             metavar="NAME,NAME…",
             help="Search only these: score_threshold, mask_threshold, fusion_iou, second_of_source, min_votes, "
-            "vote_iou_power, nms, min_area, type_rule. Default: all, but type_rule not where the file says `none`.",
+            "vote_iou_power, nms, min_area, type_rule. Default: all that the ensemble has, but type_rule not where the file says `none`.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=0, help="Optuna trials for each cell type and part.")] = 60,
     parts: PartCount = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of the split into parts.")] = 0,
+    seed: SearchSeed = 0,
     curves: Annotated[
         Path | None,
         typer.Option(help="Picture of the threshold curves. Default: beside the tuned file, as .png."),
@@ -95,7 +97,7 @@ def tune(
     draw_curves(picture, tuned.objective, tuned.start, tuned.settings)
     if as_json:
         result = {"out": str(out), "curves": str(picture), "tuned": tuned.record.model_dump(mode="json")}
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(result, indent=2))
         return
     _print(tuned.record)
     gains = tuned.settings.gains
@@ -105,54 +107,40 @@ def tune(
 
 
 def _print(record: "TunedRecord") -> None:
-    from rich.console import Console
+    from sartorius.cli.tables import print_table, text_table
 
     types = list(record.untuned.per_type)
-    table = _table("Competition mAP", "settings", "all", "95 % interval", *types)
-    for name, score in (
-        ("untuned", record.untuned),
-        ("tuned, out of fold", record.out_of_fold),
-        ("tuned, in sample", record.in_fold),
-    ):
-        table.add_row(name, *_figures(score, types))
+    rows = [
+        ("untuned", *_figures(record.untuned, types)),
+        ("tuned, out of fold", *_figures(record.out_of_fold, types)),
+        ("tuned, in sample", *_figures(record.in_fold, types)),
+    ]
     gain = record.gain
-    console = Console()
-    console.print(
+    typer.echo(
         f"{record.images} images in {len(record.parts)} parts: {record.parts_from}\n"
-        f"images that a model was trained on: {record.left_out} left out; known {record.trained_on}",
-        soft_wrap=True, highlight=False, markup=False,
-    )  # fmt: skip
-    console.print(table)
-    console.print(
-        f"out of fold against untuned: {_signed(gain.difference)}, 95 % interval {_signed(gain.low)} to {_signed(gain.high)}",
-        highlight=False,
+        f"images that a model was trained on: {record.left_out} left out; known {record.trained_on}"
+    )
+    print_table(text_table(("settings", "all", "95 % interval", *types), rows, "Competition mAP"))
+    typer.echo(
+        f"out of fold against untuned: {_signed(gain.difference)}, 95 % interval {_signed(gain.low)} to {_signed(gain.high)}"
     )
 
 
 def _print_worth(gains: "Gains", types: list[str]) -> None:
-    from rich.console import Console
+    from sartorius.cli.tables import print_table, text_table
 
-    table = _table("Worth: what the score falls by without it", "part", "all", *types)
     every = {f"view {name}": gain for name, gain in gains.views.items()}
     every |= {f"model {name}": gain for name, gain in gains.members.items()}
-    for part, gain in every.items():
-        table.add_row(part, _signed(gain), *(_signed(gains.per_type[part][name]) for name in types))
-    console = Console()
-    console.print(table)
+    rows = [
+        (part, _signed(gain), *(_signed(gains.per_type[part][name]) for name in types))
+        for part, gain in every.items()
+    ]
+    print_table(text_table(("part", "all", *types), rows, "Worth: what the score falls by without it"))
     fewer = ", ".join(f"{left.sources} {left.total:.4f}" for left in gains.fewer_sources)
     told = "a run short of time drops the least per minute first"
     if fewer:
         told += f"; with fewer sources, score thresholds searched for each number of them: {fewer}"
-    console.print(told, soft_wrap=True, highlight=False)
-
-
-def _table(title: str, *columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place else "left")
-    return table
+    typer.echo(told)
 
 
 def _signed(difference: float) -> str:
@@ -161,6 +149,6 @@ def _signed(difference: float) -> str:
     return "0.0000" if float(text) == 0 else text
 
 
-def _figures(score: "TunedScore", types: list[str]) -> list[Any]:
+def _figures(score: "TunedScore", types: list[str]) -> list[str]:
     per_type = [f"{score.per_type[name]:.4f}" for name in types]
     return [f"{score.total:.4f}", f"{score.low:.4f} to {score.high:.4f}", *per_type]

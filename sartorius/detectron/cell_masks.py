@@ -1,7 +1,8 @@
 """Ground-truth masks of small cells as padded crops, in place of detectron2's full-size `BitMasks`.
 
 detectron2 crops mask targets out of an N×H×W stack: 790 cells on a 780 × 1056 input are 650 MB of booleans, and 2.6 GB
-once RoIAlign has turned them into floats. Each cell here keeps only the pixels of its own box, in image resolution.
+once RoIAlign has turned them into floats. Each cell here keeps a square that holds the largest cell of its image, in
+image resolution.
 """
 
 from collections.abc import Sequence

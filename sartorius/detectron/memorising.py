@@ -36,13 +36,15 @@ def memorising_settings(settings: ModelSettings) -> ModelSettings:
 def memorising_data(data: TrainingData, count: int) -> TrainingData:
     """`count` training images, taken from the cell types in turn, to train on and to validate on alike.
 
-    Images without cells are left out. Fewer images than `count` are all taken.
+    Images without cells are left out, and of those with the same id, as images of several folders may have, all but the
+    last, whose truth is known. Fewer images than `count` are all taken.
     Raises UserError when no image has cells.
     """
     of_type: dict[int, list[str]] = {}
-    for image in data.training:
+    by_id = {image.image_id: image for image in data.training}
+    for name, image in by_id.items():
         if len(image.crops):
-            of_type.setdefault(main_type(image), []).append(image.image_id)
+            of_type.setdefault(main_type(image), []).append(name)
     if not of_type:
         raise UserError(
             f"--overfit {count}: none of the {len(data.training)} images has cells to learn by heart"
@@ -51,6 +53,6 @@ def memorising_data(data: TrainingData, count: int) -> TrainingData:
         (rank, kind, name) for kind, names in of_type.items() for rank, name in enumerate(sorted(names))
     )
     chosen = {name for _, _, name in ranked[:count]}
-    images = [image for image in data.training if image.image_id in chosen]
+    images = [image for name, image in by_id.items() if name in chosen]
     truth = {name: data.training_truth[name] for name in sorted(chosen)}
     return TrainingData(images, images, truth, data.training_truth)

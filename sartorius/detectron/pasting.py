@@ -37,7 +37,7 @@ def emptied(image: TrainingImage, rng: np.random.Generator) -> NDArray[np.uint8]
     around = cv2.GaussianBlur((image.pixels - mean) * free, (0, 0), FILL_SIGMA_PX) / weight + mean
     grain = (image.pixels - around)[free > 0]
     filled = around + rng.choice(grain, image.pixels.shape)
-    return np.clip(np.where(covered, filled, image.pixels), 0, 255).astype(np.uint8)
+    return np.rint(np.clip(np.where(covered, filled, image.pixels), 0, 255)).astype(np.uint8)
 
 
 def pasted(background: TrainingImage, donor: TrainingImage, rng: np.random.Generator) -> TrainingImage:

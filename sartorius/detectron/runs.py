@@ -1,6 +1,6 @@
 """A training run before its first step: data read and held against leaks, folder opened, provenance written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -103,7 +103,7 @@ def prepare_run(request: RunRequest) -> PreparedRun:
     if request.machines.first:
         if not goes_on:
             remove_left_behind(folder)
-        write_trained_on(folder, _together(seen, dict(training)))
+        write_trained_on(folder, _together(seen, training))
         if not request.resume:
             write_provenance(folder, settings, facts)
     return PreparedRun(settings, data, request.weights)
@@ -142,11 +142,15 @@ def _initial_file(request: RunRequest) -> Path | None:
     return None if request.weights in (None, RANDOM) else Path(str(request.weights))
 
 
-def _together(seen: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """All images by id; one seen earlier whose id another image has now is kept under a longer id."""
-    other = {name for name in seen.keys() & now.keys() if seen[name] != now[name]}
-    earlier = {f"{name} (earlier)" if name in other else name: pixels for name, pixels in seen.items()}
-    return {**earlier, **now}
+def _together(seen: Mapping[str, str], now: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """All images by id, those of now first; one whose id has other pixels already is kept under a longer id."""
+    together: dict[str, str] = {}
+    for image_id, pixels in [*now, *seen.items()]:
+        name = image_id
+        while together.get(name, pixels) != pixels:
+            name += " (another)"
+        together[name] = pixels
+    return together
 
 
 def _facts(request: RunRequest, goes_on: bool) -> dict[str, object]:

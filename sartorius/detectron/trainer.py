@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from itertools import islice
@@ -193,6 +194,7 @@ class CellTrainer(DefaultTrainer):
                     self.run_step()
                     self.after_step()
                     if self._stopped:
+                        self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
                         break
                     self.iter += 1
             finally:
@@ -253,27 +255,27 @@ class CellTrainer(DefaultTrainer):
         if comm.is_main_process():
             with self._average.in_place() if self._average else nullcontext():
                 results = self._judge.scores(self._bare_model)
-            self._keep_if_best(results, self.checkpointer)
+            self._keep_if_best(results, self.checkpointer, self._judge.keep_best)
         self._stopped = self._judge.is_exhausted("stopping early")
         return results
 
-    def _keep_if_best(self, results: dict[str, float], checkpointer: CellCheckpointer) -> None:
+    def _keep_if_best(
+        self, results: dict[str, float], checkpointer: CellCheckpointer, keep: Callable[..., None]
+    ) -> None:
         iteration = self._last_iteration() + 1
         logging.getLogger("sartorius").info("iteration %d: %s", iteration, json.dumps(results))
-        self._judge.keep_best(results["validation/mAP"], iteration, lambda: checkpointer.save(BEST))
+        keep(results["validation/mAP"], iteration, lambda: checkpointer.save(BEST))
 
     def _keep_average_of_last(self) -> None:
         """Write the mean of the last checkpoints, and keep it as the best one if it scores higher."""
         folder = Path(self.cfg.OUTPUT_DIR)
         paths = last_checkpoints(folder, self._settings.swa_checkpoints)
-        if not paths:  # stopped early, before the first
-            return
         logging.getLogger("sartorius").info("mean of the last %d checkpoints", len(paths))
         self._bare_model.load_state_dict(average_of(paths))
         plain = CellCheckpointer(self._bare_model, str(folder))
         plain.save(LAST_AVERAGE)
         if self._data.validation:
-            self._keep_if_best(self._judge.scores(self._bare_model), plain)
+            self._keep_if_best(self._judge.scores(self._bare_model), plain, self._judge.keep_mean)
 
     @property
     def _bare_model(self) -> torch.nn.Module:

@@ -46,8 +46,8 @@ def read_training_data(
     folds, fold: a folds file and the fold that is validated on; None trains on everything.
     labels: annotations to train on in place of the first folder's train.csv, in any format that is known: a repaired
         train.csv, COCO or LIVECell JSON. Images that it leaves out are not trained on; validation keeps train.csv.
-    Raises UserError when the fold has no image, a well's images lie in two folds, no image is left to train on, or an
-    image to validate on is trained on too, under its own or another id.
+    Raises UserError when the fold has no image, a well's images lie in two folds, no image is left to train on or none of
+    them has a cell, or an image to validate on is trained on too, under its own or another id.
     """
     held_out = set() if folds is None or fold is None else _ids_of_fold(folds, fold, data_dirs[0])
     images, truth = read_training_images(data_dirs[0], cell_types, labels=None if held_out else labels)
@@ -75,10 +75,13 @@ def read_training_data(
 def _require_some(
     training: Sequence[TrainingImage], annotations: Path, images: int, fold: int | None
 ) -> None:
-    """Raises UserError if no image is left to train on; images: how many the annotations have."""
+    """Raises UserError if no image is left to train on, or no cell; images: how many the annotations have."""
+    if any(len(image.crops) for image in training):
+        return
+    why = f"none of the {len(training)} images has a cell"
     if not training:
         why = f"all of its {images} images are in fold {fold}" if images else "it has none"
-        raise UserError(f"{annotations}: expected annotated images to train on, but {why}")
+    raise UserError(f"{annotations}: expected annotated images to train on, but {why}")
 
 
 def pixels_by_id(images: Iterable[TrainingImage]) -> dict[str, NDArray[np.uint8]]:
@@ -114,10 +117,10 @@ def read_training_images(
             f"{truth}: {len(missing)} annotated images have no file in {data_dir / 'train'}, for example "
             f"{', '.join(missing[:5])}; run `sartorius data check {data_dir}`"
         )
-    return [_training_image(paths[name], cells, cell_types) for name, cells in chosen.items()], chosen
+    return [_training_image(name, paths[name], cells, cell_types) for name, cells in chosen.items()], chosen
 
 
-def _training_image(path: Path, cells: Cells, cell_types: Sequence[str]) -> TrainingImage:
+def _training_image(name: str, path: Path, cells: Cells, cell_types: Sequence[str]) -> TrainingImage:
     pixels = read_image(path)
     if pixels.shape != cells.size_hw:
         raise UserError(
@@ -127,10 +130,10 @@ def _training_image(path: Path, cells: Cells, cell_types: Sequence[str]) -> Trai
     unknown = sorted(set(cells.cell_types.tolist()) - set(number))
     if unknown:
         raise UserError(
-            f"{path.stem}: cell type {unknown[0]!r} is not in the model's cell_types {list(cell_types)}"
+            f"{name}: cell type {unknown[0]!r} is not in the model's cell_types {list(cell_types)}"
         )
     return TrainingImage(
-        image_id=path.stem,
+        image_id=name,
         pixels=pixels,
         crops=tuple(crops_from_cocos(cells.masks)),
         classes=np.array([number[name] for name in cells.cell_types.tolist()], dtype=np.int64),

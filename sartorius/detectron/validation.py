@@ -85,6 +85,13 @@ class Judge:
         elif iteration > best["latest"]:
             self._write(best | {"evaluations_since": best["evaluations_since"] + 1, "latest": iteration})
 
+    def keep_mean(self, score: float, iteration: int, save: Callable[[], None]) -> None:
+        """`keep_best` for the mean of the last weights: no evaluation on the way, so it does not undo an early stop."""
+        best = self._best()
+        if score > best["mAP"]:
+            save()
+            self._write(best | {"mAP": score, "iteration": iteration})
+
     def is_exhausted(self, what_stopped: str) -> bool:
         """Whether the last `patience` evaluations were all no better than the best one, as the first process knows.
 

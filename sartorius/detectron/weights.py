@@ -74,7 +74,7 @@ class CellCheckpointer(DetectionCheckpointer):
             if path.suffix == ".pkl":
                 loaded = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
                 return loaded if "model" in loaded else {"model": loaded, "matching_heuristics": True}
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = _load_tensors(path)
             if "layer1.0.conv1.weight" in loaded:
                 return {"model": renamed_from_torchvision(loaded)}
             return loaded if "model" in loaded else {"model": loaded}
@@ -85,6 +85,14 @@ class CellCheckpointer(DetectionCheckpointer):
                 f"{path}: expected .safetensors, a detectron2 .pkl or a .pth checkpoint, this file cannot be read: "
                 f"{reason(error)}"
             ) from None
+
+
+def _load_tensors(path: Path) -> Any:
+    """What a .pth holds; raises UnpicklingError without torch's advice to let the file run its code."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise pickle.UnpicklingError("it is no checkpoint, or holds more than tensors") from None
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:

@@ -161,7 +161,8 @@ def _evaluated(
         },
         separate_eval=True,
     )
-    evaluator.params.maxDets = list(caps)
+    most = max([1, *map(len, predictions.values())])  # room is made for as many as a cap allows
+    evaluator.params.maxDets = [min(cap, most) for cap in caps]
     evaluator.evaluate()
     return evaluator
 

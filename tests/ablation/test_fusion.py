@@ -8,6 +8,7 @@ from command_line import run
 
 from sartorius.ablation.files import put_on, read_folder
 from sartorius.ablation.fusion import SEARCHED_AS, ablate_fusion
+from sartorius.ablation.table import write_section
 from sartorius.errors import UserError
 from sartorius.metrics.bootstrap import paired_difference
 from sartorius.pipeline import read_sources
@@ -168,6 +169,45 @@ def test_the_command_writes_the_table_between_its_markers(monkeypatch, capsys, s
     assert text.count("<!-- ablations/fusion: begin -->") == text.count("## Fusion") == 1
     assert "| nms | fusion.method: masks → nms | 0." in text
     assert "mAP out of fold" in capsys.readouterr().out
+
+
+def test_tables_on_other_ensembles_stand_beside_the_first(monkeypatch, scene, folder, tmp_path):
+    page, on = tmp_path / "README.md", scene.folder / "other_half.yaml"
+    on.write_text("base: ensemble.yaml\npostprocess: {score_threshold: 0.35}\n")
+    given = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds, "--out", page)
+    for more in ((), ("--on", on), ("--on", on)):
+        assert run(monkeypatch, "ablate", folder, *given, *more) == 0
+    text = page.read_text()
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == ["## Fusion", "## Fusion on other_half"]
+    assert text.count("<!-- ablations/fusion on other_half: begin -->") == 1
+
+
+BEGIN, END = "<!-- ablations/fusion: begin -->", "<!-- ablations/fusion: end -->"
+
+
+@pytest.mark.parametrize(
+    ("markers", "got"),
+    [
+        ((BEGIN,), "got them 1 and 0 times"),
+        ((END,), "got them 0 and 1 times"),
+        ((BEGIN, BEGIN, END), "got them 2 and 1 times"),
+        ((BEGIN, END, BEGIN, END), "got them 2 and 2 times"),
+        ((END, BEGIN), "got them 1 and 1 times, the wrong way round"),
+    ],
+)
+def test_a_page_with_torn_markers_is_refused_before_the_work_and_stays(
+    monkeypatch, capsys, scene, folder, tmp_path, markers, got
+):
+    monkeypatch.setattr("sartorius.ablation.fusion.ablate_fusion", lambda *_: pytest.fail("worked"))
+    page = tmp_path / "README.md"
+    page.write_text(before := "\nMine.\n".join(markers))
+    given = ("--predictions", scene.cache, "--truth", scene.truth_csv, "--folds", scene.folds)
+    assert run(monkeypatch, "ablate", folder, *given, "--out", page) == 2
+    assert got in capsys.readouterr().err
+    with pytest.raises(UserError, match=got):
+        write_section(page, "ablations/fusion", "the table")
+    assert page.read_text() == before
 
 
 def test_only_a_markdown_page_gets_the_table(monkeypatch, capsys, scene, folder):

@@ -130,6 +130,51 @@ def test_a_step_that_fails_ends_the_whole(setting):
     assert not list(setting.runs.rglob("seconds.json"))
 
 
+def test_seconds_are_those_of_every_session_that_the_result_comes_from(monkeypatch, setting):
+    clock, cut_short = iter(range(0, 10_000, 100)), []
+    monkeypatch.setattr("sartorius.ablation.training.time.perf_counter", lambda: next(clock))
+
+    def run(arguments) -> None:
+        step = arguments[0] + str("--resume" in arguments)
+        if step not in cut_short:
+            cut_short.append(step)
+            where = setting.runs / "base" / "fold0"
+            where.mkdir(parents=True, exist_ok=True)
+            if step == "trainFalse":
+                (where / "config.yaml").write_text("{}")
+                (where / "model_0000009.pth").touch()
+                (where / "last_checkpoint").write_text("model_0000009.pth")
+            raise KeyboardInterrupt
+        setting.run(arguments)
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            ablate_training(read_folder(setting.folder), setting.training, 5, 0, run)
+    rows = ablate_training(read_folder(setting.folder), setting.training, 5, 0, run).rows
+    assert {row.name: row.seconds for row in rows} == {"base": 300 + 200 + 200, "four": 400}
+
+
+def test_a_training_that_begins_anew_has_its_own_seconds(monkeypatch, setting):
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr("sartorius.ablation.training.time.perf_counter", lambda: next(clock))
+    for fold in "01":
+        (where := setting.runs / "four" / f"fold{fold}").mkdir(parents=True)
+        (where / "seconds.json").write_text('{"train, unfinished": 5000, "predict": 7000}')
+    rows = ablate_training(read_folder(setting.folder), setting.training, 5, 0, setting.run).rows
+    assert {row.name: row.seconds for row in rows} == {"base": 400, "four": 400}
+
+
+def test_an_interrupted_command_says_what_is_kept(monkeypatch, capsys, setting):
+    def interrupted(arguments) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sartorius.cli.ablate._run", interrupted)
+    given = ("--data", setting.training.data, "--folds", setting.training.folds_csv, "--runs", setting.runs)
+    assert run_command(monkeypatch, "ablate", setting.folder, *given) == 130
+    kept = f"what is trained and predicted is kept in {setting.runs}, run the same command again to go on"
+    assert f"sartorius: interrupted; {kept}\n" in capsys.readouterr().err
+
+
 def test_a_dry_run_shows_changes_and_commands(monkeypatch, capsys, setting):
     given = ("--data", setting.training.data, "--folds", setting.training.folds_csv, "--fold", 1)
     assert (
@@ -183,6 +228,14 @@ def test_a_dry_run_without_data_shows_the_changes_alone(monkeypatch, capsys, set
     out = capsys.readouterr().out
     assert "four: batch_size: 2 → 4" in out
     assert "sartorius train" not in out
+
+
+def test_a_fold_given_twice_is_left_out_once(monkeypatch, capsys, setting):
+    given = ("--data", setting.training.data, "--folds", setting.training.folds_csv, "--dry-run")
+    assert run_command(monkeypatch, "ablate", setting.folder, *given, "--fold", 1, "--fold", 1) == 0
+    assert sum(line.startswith("  sartorius train ") for line in capsys.readouterr().out.splitlines()) == 2
+    assert run_command(monkeypatch, "ablate", setting.folder, *given, "--fold", -3) == 2
+    assert "--fold" in capsys.readouterr().err
 
 
 def test_missing_options_are_told_in_one_line(monkeypatch, capsys, setting):

@@ -108,3 +108,12 @@ def test_folds_never_replace_the_labels_they_are_made_of(monkeypatch, capsys, da
     assert run(monkeypatch, "data", "folds", data_dir, "--folds", 2, "--out", data_dir / "train.csv") == 2
     assert "expected another file than the input" in capsys.readouterr().err
     assert (data_dir / "train.csv").read_bytes() == before
+
+
+def test_types_with_brackets_are_shown_as_they_are_written(monkeypatch, capsys, data_dir, tmp_path):
+    labels = data_dir / "train.csv"
+    labels.write_text(labels.read_text().replace("astro", "astro [/x]").replace("cort", "cort [gfp]"))
+    run(monkeypatch, "data", "check", data_dir)
+    assert "│ cort [gfp] │" in capsys.readouterr().out
+    assert run(monkeypatch, "data", "folds", data_dir, "--out", tmp_path / "folds.csv", "--folds", 2) == 0
+    assert "┃ astro [/x]: images / cells ┃" in capsys.readouterr().out

@@ -203,3 +203,22 @@ def test_folds_that_tear_a_well_apart_are_refused(monkeypatch, capsys, tmp_path,
     found = half_found(tmp_path / "fused")
     assert run(monkeypatch, found, "--truth", truth, "--folds", folds, "--fold", 0) == 2
     assert "folds.csv: group 'w' leaks: its image a is in fold 0, b in fold 1" in capsys.readouterr().err
+
+
+def test_types_with_brackets_are_shown_as_they_are_written(monkeypatch, capsys, tmp_path, truth):
+    truth.write_text(TRUTH.replace("astro", "cort [/x]").replace(",cort\n", ",cort [gfp]\n"))
+    assert run(monkeypatch, half_found(tmp_path / "fused"), "--truth", truth) == 0
+    out = capsys.readouterr().out
+    assert "│ cort [/x] " in out
+    assert "┃ cort [gfp] ┃" in out
+
+
+def test_a_cap_beyond_all_detections_changes_nothing(monkeypatch, capsys, tmp_path, truth):
+    found = half_found(tmp_path / "fused")
+    told = []
+    for cap in (2, 2**31 - 1, 10**10):
+        arguments = (found, "--truth", truth, "--coco", "--max-detections", cap, "--json")
+        assert run(monkeypatch, *arguments) == 0
+        told.append(json.loads(capsys.readouterr().out)["coco"])
+        assert told[-1].pop("max_detections") == cap
+    assert told[0] == told[1] == told[2]

@@ -1,6 +1,7 @@
 """The exit statuses and messages that every command shares."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from sartorius import __version__, cli
 from sartorius.__main__ import main as entry
-from sartorius.cli.exits import INTERRUPTED, Commands, message_of
+from sartorius.cli.exits import INTERRUPTED, Commands, interrupted_with, message_of
 from sartorius.cli.progress import shown_progress
 from sartorius.errors import UserError
 
@@ -116,11 +117,18 @@ def test_an_error_of_the_system_without_number_keeps_its_text() -> None:
     assert message_of(OSError("cannot identify image file 'x.png'")) == "cannot identify image file 'x.png'"
 
 
-def test_an_interrupted_command_says_how_to_go_on() -> None:
+def test_an_interrupted_command_that_keeps_nothing_does_not_say_that_it_goes_on() -> None:
     result = ending(KeyboardInterrupt())
     assert result.exit_code == 130
-    assert "run the same command again" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.stderr == "sartorius: interrupted; the same command starts from the beginning\n"
+
+
+def test_an_interrupted_command_that_keeps_its_work_says_how_to_go_on() -> None:
+    with pytest.raises(KeyboardInterrupt) as interrupt, interrupted_with("images are kept, run it again"):
+        raise KeyboardInterrupt
+    result = ending(interrupt.value)
+    assert result.exit_code == 130
+    assert result.stderr == "sartorius: interrupted; images are kept, run it again\n"
 
 
 def test_a_fault_of_ours_is_not_mistaken_for_a_failed_check() -> None:
@@ -204,3 +212,40 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     assert loaded == "[]"
     commands = ("demo", "data", "train", "predict", "fuse", "submit", "check", "evaluate")
     assert [name for name in commands if f"│ {name} " not in shown] == []
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_what_options_of_all_commands_print_ends_as_what_commands_print(option: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "sartorius", option]
+    with open(writer, "w", encoding="utf-8") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_version_is_told() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "sartorius", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def printed_in(encoding: str, *arguments: str) -> str:
+    """What a command prints into a pipe of an encoding, as of Windows."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sartorius", *arguments],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return done.stdout.decode(encoding)
+
+
+def test_signs_that_a_stream_cannot_hold_are_escaped() -> None:
+    assert "\\u2026" in printed_in("latin-1", "predict", "--help")
+    project = Path(__file__).parents[2]
+    dry_run = ("ablate", str(project / "configs" / "ablations" / "fusion"), "--dry-run", "--json")
+    rows = json.loads(printed_in("cp1252", *dry_run))["rows"]
+    assert any("→" in row["changes"] for row in rows)

@@ -105,3 +105,13 @@ def test_the_commands_right_of_the_cache_never_load_torch():
     code = "import sys, sartorius.cli.fuse, sartorius.pipeline; print('torch' in sys.modules, 'detectron2' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]
+
+
+def test_an_interrupted_prediction_says_where_it_is_kept(monkeypatch, capsys, scene):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sartorius.pipeline.predict_images", interrupted)
+    assert run(monkeypatch, "predict", scene.ensemble, "--images", scene.images, "--out", scene.out) == 130
+    kept = f"what is predicted is kept in {scene.out}, run the same command again to go on"
+    assert capsys.readouterr().err == f"sartorius: interrupted; {kept}\n"

@@ -101,3 +101,18 @@ def test_a_submission_has_the_name_of_one(monkeypatch, capsys, scene, tmp_path, 
     assert run(monkeypatch, *command) == 2
     assert "expected the name of a submission ending in .csv" in capsys.readouterr().err
     assert (tmp_path / name).read_bytes() == before
+
+
+def test_an_interrupted_submission_says_what_it_leaves_and_whether_it_goes_on(monkeypatch, capsys, scene):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sartorius.pipeline.submitting.fused_and_cleaned", interrupted)
+    command = ("submit", scene.ensemble, "--images", scene.data, "--out", scene.out)
+    left = f"sartorius: interrupted; {scene.out} holds the images done so far and empty rows for the others; "
+    assert run(monkeypatch, *command) == 130
+    error = capsys.readouterr().err
+    assert f"{left}the same command starts from the beginning and replaces it" in error
+    assert run(monkeypatch, *command, "--predictions", scene.cache) == 130
+    kept = f"{left}predictions are kept in {scene.cache}, run the same command again to go on\n"
+    assert kept in capsys.readouterr().err

@@ -135,3 +135,28 @@ def test_weights_that_have_seen_an_image_are_not_validated_on_it(
     assert "image0 (the same pixels as renamed)" in capsys.readouterr().err
     assert run(monkeypatch, "train", config, "--data", data, *split, "--weights", "random") == 0
     assert list(read_trained_on(tmp_path / "runs" / "tiny" / "fold0")) == ["image1", "image2", "image3"]
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ("last_checkpoint", "has a checkpoint, run the same command with --resume to go on from it"),
+        ("log.txt", "interrupted; the same command starts from the beginning"),
+    ],
+)
+def test_an_interrupted_training_goes_on_if_it_has_a_checkpoint(
+    left: str,
+    told: str,
+    tmp_path: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*given: object) -> None:
+        (tmp_path / "runs" / "tiny" / "all" / left).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sartorius.detectron.trainer.train", interrupted)
+    data = write_tiny_data(tmp_path / "data")
+    assert run(monkeypatch, "train", config, "--data", data, "--runs", tmp_path / "runs") == 130
+    assert told in capsys.readouterr().err

@@ -36,6 +36,20 @@ def test_images_of_more_folders_can_be_learned_by_heart(tmp_path: Path) -> None:
     assert sorted(chosen.validation_truth) == ["a", "image0", "image1"]
 
 
+def test_images_of_the_same_name_are_not_learned_by_heart_with_the_truth_of_another(tmp_path: Path) -> None:
+    folder, more = write_tiny_data(tmp_path / "data"), write_tiny_data(tmp_path / "more")
+    header, _, *lines = (more / "train.csv").read_text().splitlines()  # image0 has one cell there
+    (more / "train.csv").write_text("\n".join([header, *lines]) + "\n")
+    chosen = memorising_data(read_training_data([folder, more], TINY.cell_types, None, None), 3)
+    assert {image.image_id: len(image.crops) for image in chosen.validation} == {
+        "image0": 1,
+        "image1": 2,
+        "image2": 2,
+    }
+    assert len(chosen.training) == 3
+    assert len(chosen.validation_truth["image0"]) == 1
+
+
 def test_images_without_cells_are_nothing_to_learn_by_heart(tmp_path: Path) -> None:
     data = read_training_data([write_tiny_data(tmp_path / "data")], TINY.cell_types, None, None)
     bare = [replace(image, crops=(), classes=image.classes[:0]) for image in data.training]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from sartorius.detectron.mapper import TrainingImage
@@ -20,6 +22,15 @@ def with_cells(name: str, places: list[tuple[int, int]], value: int = 220, kind:
 def test_an_emptied_image_is_all_background() -> None:
     empty = emptied(with_cells("a", [(10, 10), (30, 50)]), np.random.default_rng(0))
     assert np.abs(empty.astype(int) - 100).max() <= 3
+
+
+def test_an_emptied_image_is_as_bright_as_its_background() -> None:
+    image = with_cells("a", [(10, 10), (30, 50)])
+    grain = np.random.default_rng(1).integers(-3, 4, image.pixels.shape)
+    image = replace(image, pixels=np.where(image.pixels == 100, 100 + grain, image.pixels).astype(np.uint8))
+    covered = image.pixels > 200
+    filled = [emptied(image, np.random.default_rng(seed))[covered].mean() for seed in range(20)]
+    assert abs(np.mean(filled) - image.pixels[~covered].mean()) < 0.2
 
 
 def test_an_image_that_is_all_cells_is_emptied_to_its_mean() -> None:

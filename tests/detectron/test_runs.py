@@ -9,7 +9,7 @@ from tiny_models import TINY, write_tiny_data
 
 from sartorius.data.competition import read_truth
 from sartorius.data.leakage import read_trained_on, write_trained_on
-from sartorius.detectron.runs import RunRequest, prepare_run
+from sartorius.detectron.runs import RunRequest, _together, prepare_run
 from sartorius.errors import UserError
 from sartorius.formats import write_any
 
@@ -138,6 +138,29 @@ def test_a_run_that_starts_anew_finds_no_results_of_the_one_before(
         (folder / name).write_text("{}")
     prepare_run(replace(request_of, resume=resume))
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "provenance.json", "trained_on.csv"}
+
+
+def test_images_of_two_folders_under_the_same_names_are_all_listed(
+    request_of: RunRequest, tmp_path: Path
+) -> None:
+    more = write_tiny_data(tmp_path / "more")
+    for number in range(4):
+        repaint(more, f"image{number}")
+    both = replace(request_of, data_dirs=[*request_of.data_dirs, more], folds_csv=None, fold=None)
+    folder = begun(both)
+    listed = read_trained_on(folder)
+    assert len(set(listed.values())) == 8
+    assert {"image0", "image0 (another)"} < listed.keys()
+    resumed(both)
+    assert read_trained_on(folder) == listed
+
+
+def test_images_of_one_name_from_three_trainings_are_all_listed() -> None:
+    once = _together({"1": "a"}, [("1", "b")])
+    assert once == {"1": "b", "1 (another)": "a"}
+    assert _together(once, [("1", "b")]) == once
+    assert set(_together(once, [("1", "c")]).values()) == {"a", "b", "c"}
+    assert _together({"1": "a"}, [("2", "a")]) == {"1": "a", "2": "a"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from safetensors.torch import load_file
 from tiny_models import TINY, write_tiny_data
@@ -39,6 +40,25 @@ def run(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_fold_is_validated_on_and_never_trained_on(data: TrainingData) -> None:
     assert [image.image_id for image in data.validation] == ["image0"]
     assert [image.image_id for image in data.training] == ["image1", "image2", "image3"]
+
+
+def test_planes_of_a_stack_are_held_out_by_their_own_ids(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ids = [f"{well}_p00{plane}" for well in ("wellA", "wellB") for plane in (1, 2, 3)]
+    (tmp_path / "train").mkdir()
+    for well in ("wellA", "wellB"):
+        planes = rng.integers(0, 256, (3, 20, 30), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / "train" / f"{well}.tif", planes, photometric="minisblack")
+    rows = [f"{image_id},1 5,30,20,astro" for image_id in ids]
+    (tmp_path / "train.csv").write_text("\n".join(["id,annotation,width,height,cell_type", *rows]) + "\n")
+    folds = [f"{image_id},{int(not image_id.endswith('1'))}" for image_id in ids]
+    (tmp_path / "folds.csv").write_text("\n".join(["id,fold", *folds]) + "\n")
+    data = read_training_data([tmp_path], ("astro",), tmp_path / "folds.csv", 0)
+    assert [image.image_id for image in data.validation] == ["wellA_p001", "wellB_p001"]
+    trained_on = ["wellA_p002", "wellA_p003", "wellB_p002", "wellB_p003"]
+    assert [image.image_id for image in data.training] == trained_on
+    with pytest.raises(UserError, match=r"^wellA_p001: cell type 'astro' is not in the model's cell_types"):
+        read_training_data([tmp_path], ("cort",), None, None)
 
 
 def test_a_run_leaves_weights_logs_and_the_best_checkpoint(run: Path) -> None:
@@ -228,6 +248,16 @@ def test_annotations_that_leave_nothing_to_train_on_are_named(
     folds.write_text("id,fold\nimage0,0\nimage1,1\nimage2,1\nimage3,1\n")
     with pytest.raises(UserError, match=rf"labels\.csv: expected annotated images to train on, but {why}"):
         read_training_data([folder], TINY.cell_types, folds, 0, labels=labels)
+
+
+def test_images_without_a_single_cell_are_nothing_to_train_on(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data", images=2)
+    labels = tmp_path / "labels.json"
+    images = [{"id": n, "file_name": f"image{n}.png", "height": 72, "width": 96} for n in range(2)]
+    kinds = [{"id": 1, "name": "shsy5y"}]
+    labels.write_text(json.dumps({"images": images, "annotations": [], "categories": kinds}))
+    with pytest.raises(UserError, match=r"labels\.json: .* but none of the 2 images has a cell$"):
+        read_training_data([folder], TINY.cell_types, None, None, labels=labels)
 
 
 @pytest.mark.parametrize("change", [{"paste_share": 1.0}, {"elastic_px": 2.0}], ids=str)

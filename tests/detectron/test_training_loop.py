@@ -194,6 +194,41 @@ def test_training_stops_when_the_score_no_longer_rises(
     assert "this run had stopped early: no better score in the last 2 evaluations" in log
 
 
+def stopping_run(
+    scores: list[float], folder: Path, where: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
+) -> list[int]:
+    """The steps of a run that is validated with these scores after each, and of the same run resumed."""
+    left = iter(scores)
+    monkeypatch.setattr(Judge, "scores", lambda self, model: {"validation/mAP": next(left)})
+    folds = where / "folds.csv"
+    folds.write_text("id,fold\n" + "".join(f"image{n},{n % 2}\n" for n in range(5)))
+    split = read_training_data([folder], TINY.cell_types, folds, 0)
+    stopping = settings(evaluation_period=1, iterations=9, batch_size=1, **changes)
+    steps = []
+    for resume in (False, True):
+        assert train(stopping, split, where / "run", "random", Machines(), resume=resume).exists()
+        steps.append(int(pd.read_csv(where / "run" / "metrics.csv")["iteration"].iloc[-1]))
+    assert list(left) == [], "nothing was evaluated again"
+    return steps
+
+
+def test_a_run_whose_mean_scored_higher_after_an_early_stop_does_not_train_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [0.1, 0.3, 0.2, 0.3, 0.9, 0.9]  # the last two are the mean's
+    assert stopping_run(scores, folder, tmp_path, monkeypatch, patience=2, swa_checkpoints=2) == [4, 4]
+
+
+def test_a_run_that_stopped_before_its_first_checkpoint_can_be_resumed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stopping_run([0.3, 0.2], folder, tmp_path, monkeypatch, patience=1, checkpoint_period=500) == [
+        2,
+        2,
+    ]
+    assert (tmp_path / "run" / "last_checkpoint").read_text() == "model_0000001.pth"
+
+
 def test_patience_without_a_validation_fold_is_refused(data: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give --fold and --folds"):
         train(settings(patience=2, evaluation_period=1), data, tmp_path, "random", Machines())

@@ -42,6 +42,18 @@ def test_the_best_score_is_known_with_its_iteration_and_no_worse_one_is_kept(tmp
     assert saved == [2, 4]
 
 
+def test_a_better_mean_of_the_last_weights_does_not_undo_an_early_stop(tmp_path: Path) -> None:
+    judge = Judge(TINY.model_copy(update={"patience": 2}), TrainingData([], [], {}), tmp_path)
+    for score, iteration in ((0.3, 2), (0.2, 4), (0.1, 6)):
+        judge.keep_best(score, iteration, lambda: None)
+    saved: list[float] = []
+    for score in (0.2, 0.9):
+        judge.keep_mean(score, 6, partial(saved.append, score))
+    assert saved == [0.9]
+    assert best_score(tmp_path) == BestScore(0.9, 6)
+    assert judge.is_exhausted("this run had stopped early")
+
+
 def test_processes_wait_for_the_one_that_validates_before_they_hear_of_its_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,16 @@ def test_a_checkpoint_of_another_program_is_told_in_one_message(
         read_weights(tmp_path / "theirs.pth")
 
 
+@pytest.mark.parametrize("content", [b"garbage", pickle.dumps({"model": Path("x")})], ids=["garbage", "code"])
+def test_nobody_is_advised_to_let_an_unreadable_checkpoint_run_its_code(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.pth: .*: it is no checkpoint, or holds more") as caught:
+        read_weights(tmp_path / "bad.pth")
+    assert "weights_only" not in str(caught.value)
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> dict[str, Path]:
     """Two runs that were trained on other images, and one that does not say on which."""
