@@ -90,11 +90,11 @@ def run_demo(out_dir: Path, load: Loader, report: Report) -> Demo:
 
 
 def _refuse_other_results(out_dir: Path) -> None:
-    """Raise UserError if a file to write is there, but not what an earlier demo leaves before it."""
+    """Raise UserError if a file or folder to write is there, but not what an earlier demo leaves before it."""
     if (out_dir / "data" / "test_truth.csv").is_file() and (out_dir / "fused" / MANIFEST).is_file():
         return
-    for path in (out_dir / "submission.csv", out_dir / "overlay.png"):
-        if path.exists():
+    for path in (out_dir / "fused", out_dir / "submission.csv", out_dir / "overlay.png"):
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise UserError(
                 f"{path}: would be replaced, but {out_dir} holds no earlier demo; move it, or choose another --out"
             )

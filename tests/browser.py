@@ -48,11 +48,11 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def served(ensemble_folder: Path) -> Iterator[Served]:
+def served(ensemble_folder: Path, limits: Limits | None = None) -> Iterator[Served]:
     """A server in a thread of this process, at a free port."""
     offer, model = bright_offer(ensemble_folder), BrightCells()
     with temporary_folder() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
-        app = build_server([offer], Models(lambda *_: {"bright": model}), Limits(), folder)
+        app = build_server([offer], Models(lambda *_: {"bright": model}), limits or Limits(), folder)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         thread = Thread(target=server.run, args=([listener],))
         thread.start()

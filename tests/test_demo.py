@@ -89,13 +89,24 @@ def test_a_second_demo_in_the_same_folder_replaces_the_first(made):
     assert again.score.total == demo.score.total
 
 
-@pytest.mark.parametrize("name", ["submission.csv", "overlay.png"])
-def test_a_file_of_the_users_own_is_not_replaced_and_nothing_is_done(tmp_path, name):
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("submission.csv", "submission.csv"),
+        ("overlay.png", "overlay.png"),
+        ("fused", "fused/manifest.json"),
+        ("fused", "fused/well.npz"),
+    ],
+)
+def test_what_is_the_users_own_is_not_replaced_and_nothing_is_done(tmp_path, place, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match=rf"{name}: would be replaced, but .* holds no earlier demo; move it"):
+    with pytest.raises(
+        UserError, match=rf"{place}: would be replaced, but .* holds no earlier demo; move it"
+    ):
         demo_with(Blind, tmp_path)
     assert (tmp_path / name).read_text() == "mine"
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == [place]
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):

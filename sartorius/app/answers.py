@@ -4,10 +4,11 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import Any
 
 import gradio as gr
 
@@ -17,39 +18,29 @@ from sartorius.app.finding import Stopped, find_cells, searched_images
 from sartorius.app.offers import Choice, Offer
 from sartorius.app.quantities import FIRST_NUMBER
 from sartorius.app.sessions import GONE, Said, Session
-from sartorius.app.steps import steps_of
+from sartorius.app.steps import Abandoned, Progress, steps_of
+from sartorius.app.updates import (
+    Numbers,
+    Overview,
+    Update,
+    all_listed,
+    all_new,
+    all_pictured,
+    all_waiting,
+    numbers,
+    overview,
+)
 from sartorius.app.uploads import Refusal, take_uploads
 from sartorius.errors import UserError
 from sartorius.morphometrics.cell_table import is_pixel_size
-
-#: What Gradio takes for one component: a value or an update of its properties.
-Update = Any
+from sartorius.pipeline import Predictor
 
 _say = logging.getLogger("sartorius")
 #: What may stand behind a pixel's size. Keyboards have two letters µ, one called micro and one called mu.
 _UNIT = re.compile(r"\s*[u\u00b5\u03bc]m(\s*/\s*(px|pixel))?$")
 _FAULT = "the program failed on this image; the log of the server says why"
 _NOT_LOADED = "it could not be loaded; the log of the server says why"
-
-
-class Overview(NamedTuple):
-    """The list of images, the shelf it stands in, the button that searches, where results and thresholds are, the scene."""
-
-    images: Update
-    shelf: Update
-    find: Update
-    results: Update
-    tuning: Update
-    scene: Update
-
-
-class Numbers(NamedTuple):
-    """What the viewer tells about cells, the table or what stands in its place, the files; charts take longer."""
-
-    facts: Update
-    note: Update
-    table: Update
-    files: Update
+_NOT_SHOWN = Refusal("What was found cannot be shown", "the log of the server says why")
 
 
 class Answers:
@@ -63,6 +54,7 @@ class Answers:
     def __init__(self, desk: Desk, cell_types: Sequence[str]) -> None:
         self._desk = desk
         self._cell_types = tuple(cell_types)
+        self._one_search = Lock()
 
     def open(self, request: gr.Request, *settings: Any) -> None:
         """A session for a visitor who comes; the page shows already that it is empty."""
@@ -71,7 +63,7 @@ class Answers:
 
     def restored(self, request: gr.Request, *settings: Any) -> Overview:
         """The page with another model, or with its recommended thresholds."""
-        return self._present(self._session(request, settings, "offer", "thresholds"), _overview)
+        return self._present(self._session(request, settings, "offer", "thresholds"), overview)
 
     def leave(self, request: gr.Request) -> None:
         """The visitor's files go a while after the page was closed."""
@@ -85,7 +77,7 @@ class Answers:
             taken = take_uploads(session, [Path(upload) for upload in uploads or []], self._desk.limits)
         if taken.image_ids:
             session.look_at(taken.image_ids[0])
-        return [None, shown.refusals_html(taken.refusals), *self._present(session, _overview)]
+        return [None, shown.refusals_html(taken.refusals), *self._present(session, overview)]
 
     def clear(self, request: gr.Request, *settings: Any) -> list[Update]:
         """A session without images."""
@@ -105,11 +97,11 @@ class Answers:
 
     def measured(self, request: gr.Request, *settings: Any) -> Numbers:
         """The measurements of what the scene shows."""
-        return self._present(self._session(request, settings), _numbers)
+        return self._present(self._session(request, settings), numbers)
 
     def sized(self, request: gr.Request, *settings: Any) -> Numbers:
         """The measurements with another pixel size."""
-        return self._present(self._session(request, settings, "um_per_px"), _numbers)
+        return self._present(self._session(request, settings, "um_per_px"), numbers)
 
     def drawn(self, request: gr.Request, *settings: Any) -> str:
         """The charts of what was measured."""
@@ -152,11 +144,7 @@ class Answers:
         session = self._session(request, settings)
         session.stopping = False
         refusals: list[Refusal] = []
-        same_overview = Overview(*[gr.skip()] * len(Overview._fields))
-        same_numbers = [gr.skip()] * len(
-            Numbers._fields
-        )  # less the viewer's, which the overview has, and with the charts
-        same = [*same_overview._replace(find=gr.Button(interactive=False)), *same_numbers]
+        same = all_waiting()
         with self._desk.store.working(session):
             with self._desk.store.searching(session):
                 for words, share, is_new in self._search(session, self._desk.offers[settings[0]], refusals):
@@ -166,10 +154,12 @@ class Answers:
                         continue
                     session.changes += 1
                     # the picture first, its numbers take longer
-                    yield [*told, *self._present(session, _pictured), *same_numbers[1:]]
-                    yield [*told, *self._present(session, _all)]
-            ended = [shown.refusals_html(refusals), "", gr.Button(visible=False)]
-            yield [*ended, *self._present(session, _all)]
+                    yield [*told, *self._found(session, all_pictured)[0]]
+                    yield [*told, *self._found(session, all_new)[0]]
+            if session.closed and session.successor is None:
+                return  # nobody is there to be told
+            updates, faults = self._found(session, all_new)
+            yield [shown.refusals_html([*refusals, *faults]), "", gr.Button(visible=False), *updates]
 
     def _search(
         self, session: Session, offer: Offer, refusals: list[Refusal]
@@ -192,9 +182,10 @@ class Answers:
             words = f"Searching image {number + 1} of {len(todo)}" if len(todo) > 1 else "Searching the image"
             yield words, number / len(todo), False
             try:
-                for done, total in steps_of(partial(find_cells, session, offer, predictors, image_id)):
+                search = partial(self._find_cells, session, offer, predictors, image_id)
+                for done, total in steps_of(search, lambda: session.closed):
                     yield words, (number + done / total) / len(todo), False
-            except Stopped:
+            except (Stopped, Abandoned):
                 return
             except UserError as error:
                 refusals.append(Refusal(image_id, str(error)))
@@ -202,6 +193,28 @@ class Answers:
                 _say.exception("image %s could not be searched", image_id)
                 refusals.append(Refusal(image_id, _FAULT))
             yield words, (number + 1) / len(todo), True
+
+    def _find_cells(
+        self,
+        session: Session,
+        offer: Offer,
+        predictors: Mapping[str, Predictor],
+        image_id: str,
+        progress: Progress,
+    ) -> None:
+        """One image is searched, after a search that nobody awaits any more has come to the end of its step."""
+        with self._desk.store.working(session), self._one_search:
+            find_cells(session, offer, predictors, image_id, progress)
+
+    def _found(
+        self, session: Session, say: Callable[[Session, Choice], list[Update]]
+    ) -> tuple[list[Update], list[Refusal]]:
+        """What there is to show; if a fault is in the way, the list of images and what is told of it."""
+        try:
+            return self._present(session, say), []
+        except Exception:
+            _say.exception("what was found could not be shown")
+            return self._present(session, all_listed), [_NOT_SHOWN]
 
     def _present(self, session: Session, say: Callable[[Session, Choice], Said]) -> Said:
         return self._desk.store.present(session, say)
@@ -220,50 +233,6 @@ class Answers:
             raise gr.Error(GONE, duration=None, print_exception=False)
         session.choose(Choice(offer, of_type, _pixel_size(um_per_px), quantity, of_all), fields)
         return session
-
-
-def _overview(session: Session, choice: Choice) -> Overview:
-    labels = shown.image_labels(session, choice.offer)
-    images = gr.Radio(choices=labels, value=session.selected)
-    button = gr.Button(
-        shown.find_label(session, choice.offer),
-        interactive=not session.searching and not shown.is_all_searched(session, choice.offer),
-    )
-    any_searched = gr.Column(visible=bool(searched_images(session, choice.offer)))
-    return Overview(
-        images,
-        gr.Column(visible=bool(labels)),
-        button,
-        any_searched,
-        any_searched,
-        shown.scene_json(session, choice),
-    )
-
-
-def _pictured(session: Session, choice: Choice) -> list[Update]:
-    """Overview, and what stands in place of the table until the cells are measured."""
-    return [*_overview(session, choice), gr.HTML(shown.waiting_note(session, choice))]
-
-
-def _numbers(session: Session, choice: Choice) -> Numbers:
-    measured = shown.measured(session, choice)
-    any_cell = len(measured.table) > 0
-    rows = measured.table.astype(object).where(measured.table.notna(), None).to_numpy().tolist()
-    table = {"headers": list(measured.table), "data": rows, "metadata": {"display_value": measured.texts}}
-    return Numbers(
-        gr.update(facts=measured.facts),
-        gr.HTML(shown.table_note(measured), visible=not any_cell),
-        gr.Dataframe(table, visible=True) if any_cell else gr.Dataframe(visible=False),
-        shown.files_html(session, choice),
-    )
-
-
-def _all(session: Session, choice: Choice) -> list[Update]:
-    """Overview, numbers and charts together; what two of them have for the viewer comes as one."""
-    *overview, scene = _overview(session, choice)
-    facts, *numbers = _numbers(session, choice)
-    facts["value"] = scene
-    return [*overview, facts, *numbers, shown.charts_html(session, choice)]
 
 
 def _pixel_size(text: str | None) -> float | None:

@@ -18,6 +18,8 @@ Draw = Callable[[Axes, Groups, Mapping[str, str]], None]
 
 _WIDTH_INCHES = 5.2
 _BARS = 24
+#: The share of a value that is taken for rounding, not for a difference.
+_ROUNDING = 1e-9
 #: Drawings that are kept; a search shows those of one image after every other image.
 _PICTURES_KEPT = 32
 
@@ -60,13 +62,20 @@ def _pictures(known: tuple[tuple[str, str, tuple[float, ...]], ...], title: str)
 
 
 def _histogram(axes: Axes, groups: Groups, colours: Mapping[str, str]) -> None:
-    edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins=_BARS)
+    edges = _edges(np.concatenate(list(groups.values())))
     for name, values in groups.items():
-        axes.hist(
-            values, bins=edges.tolist(), color=colours[name], alpha=0.75, edgecolor=TEXT_COLOUR, linewidth=0.5
-        )
+        axes.hist(values, bins=edges, color=colours[name], alpha=0.75, edgecolor=TEXT_COLOUR, linewidth=0.5)
     axes.set_ylabel("Cells")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _edges(values: NDArray[np.float64]) -> list[float]:
+    """Where bars begin and end; values that differ by rounding alone, which numpy cannot divide, share the middle one."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= _ROUNDING * max(abs(low), abs(high)):
+        low, high = low - 0.5, high + 0.5
+    edges: list[float] = np.linspace(low, high, _BARS + 1).tolist()
+    return edges
 
 
 def _box_plot(axes: Axes, groups: Groups, colours: Mapping[str, str]) -> None:

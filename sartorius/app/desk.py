@@ -24,6 +24,7 @@ from sartorius.data.images import image_size_hw
 _NOT_SEARCHED = "No cells have been looked for in this image yet."
 _NOT_MEASURED = "The cells are being measured …"
 _NO_CELL = "No cell reaches the confidence that is asked for. Lower it to see more."
+_UNDEFINED = "This measurement is not defined for the cells shown."
 
 
 class Desk(NamedTuple):
@@ -87,7 +88,8 @@ def charts_html(session: Session, choice: Choice) -> str:
         return nothing(_NOT_SEARCHED)
     quantity = next(quantity for quantity in QUANTITIES if quantity.key == choice.quantity)
     values, colours = table[column(quantity, in_um)], palette(choice.offer.cell_types)
-    return charts(values, table["cell_type"], heading(quantity, in_um), colours) or nothing(_NO_CELL)
+    drawn = charts(values, table["cell_type"], heading(quantity, in_um), colours)
+    return drawn or nothing(_NO_CELL if table.empty else _UNDEFINED)
 
 
 def image_labels(session: Session, offer: Offer) -> list[tuple[str, str]]:

@@ -72,9 +72,10 @@ def find_offers(folder: Path | None, given: Sequence[Path] = ()) -> list[Offer]:
             f"{folder or 'no folder'}: expected an ensemble file whose weights are here, found none of "
             f"{len(in_folder)}; name one on the command line: sartorius app ENSEMBLE"
         )
+    titles = [_title(path) for path in ready]
     return [
-        _offer(path, settings, f"{path.stem}-{number}")
-        for number, (path, settings) in enumerate(ready.items())
+        _offer(path, settings, f"{path.stem}-{number}", _told_apart(title, path, titles))
+        for number, (title, (path, settings)) in enumerate(zip(titles, ready.items(), strict=True))
     ]
 
 
@@ -142,10 +143,10 @@ class Models:
             return self._predictors
 
 
-def _offer(path: Path, settings: EnsembleSettings, key: str) -> Offer:
+def _offer(path: Path, settings: EnsembleSettings, key: str, title: str) -> Offer:
     cell_types = _cell_types(path, settings)
     thresholds = {name: value_for(settings.postprocess.score_threshold, name) for name in cell_types}
-    return Offer(key, _title(path), path, settings, cell_types, thresholds)
+    return Offer(key, title, path, settings, cell_types, thresholds)
 
 
 def _cell_types(path: Path, settings: EnsembleSettings) -> tuple[str, ...]:
@@ -160,3 +161,8 @@ def _cell_types(path: Path, settings: EnsembleSettings) -> tuple[str, ...]:
 def _title(path: Path) -> str:
     name = path.stem.replace("_", " ").replace("-", " ")
     return f"{name[:1].upper()}{name[1:]}"
+
+
+def _told_apart(title: str, path: Path, titles: Sequence[str]) -> str:
+    """The title, with its file's folder if several have it."""
+    return f"{title} ({path.resolve().parent.name})" if titles.count(title) > 1 else title

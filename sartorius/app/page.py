@@ -77,13 +77,13 @@ def build_page(desk: Desk) -> gr.Blocks:
     offers = list(desk.offers.values())
     cell_types = tuple(dict.fromkeys(name for offer in offers for name in offer.cell_types))
     page: gr.Blocks = gr.Blocks(
-        analytics_enabled=False, title="sartorius", fill_width=True, delete_cache=(600, 3600)
+        analytics_enabled=False, title="sartorius", fill_width=True, delete_cache=(60, 600)
     )
     with page:
         gr.HTML(_MASTHEAD, apply_default_css=False)
         with gr.Row(elem_classes="layout"):
             with gr.Column(elem_classes="intake side"):
-                intake = _intake(offers)
+                intake = _intake(offers, desk.limits.file_mb)
             tuning = _tuning(offers[0], cell_types)
             with gr.Column(elem_classes="main"):
                 results = _results()
@@ -92,7 +92,7 @@ def build_page(desk: Desk) -> gr.Blocks:
     return page
 
 
-def _intake(offers: Sequence[Offer]) -> _Intake:
+def _intake(offers: Sequence[Offer], file_mb: float) -> _Intake:
     drop = gr.File(
         label="Images",
         file_count="multiple",
@@ -100,7 +100,15 @@ def _intake(offers: Sequence[Offer]) -> _Intake:
         height=132,
         elem_id="drop",
     )
-    notice = gr.HTML(elem_id="notice", apply_default_css=False)
+    gr.HTML(
+        "",
+        js_on_load=asset("large_files.js"),
+        file_mb=file_mb,
+        apply_default_css=False,
+        elem_id="too-large",
+        elem_classes="refusals",
+    )
+    notice = gr.HTML(elem_id="notice", elem_classes="refusals", apply_default_css=False)
     with gr.Column(visible=False, elem_classes="shelf") as shelf:
         images = gr.Radio(label="Your images", choices=[], elem_id="images")
         clear = gr.Button("Remove all images", size="sm", elem_id="clear")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sartorius.app.names import type_name
+from sartorius.data.grey_levels import MOST_RATIO
 
 
 class Quantity(NamedTuple):
@@ -41,6 +42,8 @@ QUANTITIES = (
 FIRST_NUMBER = 1
 #: Digits behind the point for lengths and areas in µm.
 _UM_DECIMALS = {1: 1, 2: 1}
+#: Digits behind the point for the brightness of images of fractions.
+_RATIO_DECIMALS = 3
 
 
 def column(quantity: Quantity, in_um: bool) -> str:
@@ -63,7 +66,7 @@ def shown_table(table: pd.DataFrame, in_um: bool) -> pd.DataFrame:
     shown: dict[str, Any] = {"Cell": table["cell"] + FIRST_NUMBER, "Type": table["cell_type"].map(type_name)}
     for quantity in QUANTITIES:
         values = table[column(quantity, in_um)].astype(float)
-        shown[heading(quantity, in_um)] = values.round(_decimals(quantity, in_um))
+        shown[heading(quantity, in_um)] = values.round(_decimals(quantity, in_um, values))
     shown["At border"] = table["touches_border"].map({True: "yes", False: ""})
     return pd.DataFrame(shown)
 
@@ -72,13 +75,17 @@ def shown_texts(shown: pd.DataFrame, in_um: bool) -> list[list[str]]:
     """The rows of `shown_table` as text with as many digits in every row of a column, undefined values as a dash."""
     texts = shown.astype(object)
     for quantity in QUANTITIES:
-        decimals = _decimals(quantity, in_um)
+        values = shown[heading(quantity, in_um)]
+        decimals = _decimals(quantity, in_um, values)
         texts[heading(quantity, in_um)] = [
-            "–" if isnan(value) else f"{value:,.{decimals}f}" for value in shown[heading(quantity, in_um)]
+            "–" if isnan(value) else f"{value:,.{decimals}f}" for value in values
         ]
     rows: list[list[str]] = texts.astype(str).to_numpy().tolist()
     return rows
 
 
-def _decimals(quantity: Quantity, in_um: bool) -> int:
+def _decimals(quantity: Quantity, in_um: bool, values: pd.Series) -> int:
+    """Digits behind the point for these values; rounded ones get as many again."""
+    if quantity.key == "mean_intensity" and values.round().max() <= MOST_RATIO:
+        return _RATIO_DECIMALS
     return _UM_DECIMALS[quantity.power] if in_um and quantity.power else quantity.decimals

@@ -1,11 +1,14 @@
 """The page served from one process, everything it keeps in one temporary folder that goes when it ends."""
 
+import logging
+import math
 import os
 import signal
 import socket
 import sys
 import tempfile
 import threading
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
@@ -59,7 +62,7 @@ def serve(
         )
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        with _told(server, url, ready), suppress(KeyboardInterrupt):
+        with _told(server, url, ready), _quiet_end(server), suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
 
@@ -76,7 +79,7 @@ def build_server(offers: Sequence[Offer], models: Models, limits: Limits, folder
         app,
         page,
         "/",
-        max_file_size=int(limits.file_mb * BYTES_PER_MB),
+        max_file_size=int(limits.file_mb * BYTES_PER_MB) if math.isfinite(limits.file_mb) else None,
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -190,3 +193,20 @@ def _told(server: uvicorn.Server, url: str, ready: Callable[[str], None]) -> Ite
         yield
     finally:
         ended.set()
+
+
+@contextmanager
+def _quiet_end(server: uvicorn.Server) -> Iterator[None]:
+    """Connections of open pages, which are cut when the server ends, are not told as errors."""
+
+    def is_told(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        is_cut = isinstance(error, CancelledError) or "timeout graceful shutdown" in record.getMessage()
+        return not (server.should_exit and is_cut)
+
+    log = logging.getLogger("uvicorn.error")
+    log.addFilter(is_told)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_told)

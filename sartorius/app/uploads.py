@@ -26,10 +26,10 @@ class Taken(NamedTuple):
 
 
 def take_uploads(session: Session, uploads: Sequence[Path], limits: Limits) -> Taken:
-    """Uploaded files are moved into the session; those that are no whole image of allowed size are deleted.
+    """Uploaded files are copied into the session, except those that are no whole image of allowed size.
 
     An image is called after its file; a second one of the same name gets a number. A file that is given twice is
-    taken once.
+    taken once. The uploads stay for Gradio to remove: for it, the same file of another visitor is the same upload.
     """
     image_ids: list[str] = []
     refusals: list[Refusal] = []
@@ -42,11 +42,10 @@ def take_uploads(session: Session, uploads: Sequence[Path], limits: Limits) -> T
                 name, {file.name for file in folder.iterdir()} | _taken_names(session, name)
             )
             try:
-                found = _moved_and_checked(upload, path, limits, limits.images - len(session.images))
+                found = _copied_and_checked(upload, path, limits, limits.images - len(session.images))
                 _refuse_same_ids(session, found)
-            except (UserError, FileNotFoundError) as error:
+            except (UserError, OSError) as error:
                 path.unlink(missing_ok=True)
-                upload.unlink(missing_ok=True)
                 refusals.append(Refusal(upload.name, _reason(error, path)))
                 continue
             session.images = session.images | found  # a new one, others may be going through it
@@ -68,9 +67,9 @@ def _refuse_same_ids(session: Session, found: dict[str, Path]) -> None:
         raise UserError(f"an image called {same[0]} is here already; rename the file")
 
 
-def _moved_and_checked(upload: Path, path: Path, limits: Limits, room: int) -> dict[str, Path]:
+def _copied_and_checked(upload: Path, path: Path, limits: Limits, room: int) -> dict[str, Path]:
     """The images of an uploaded file by id, each read once to know that it can be."""
-    shutil.move(upload, path)
+    shutil.copyfile(upload, path)
     found = accepted_images(path, limits, room)
     for image_path in found.values():
         read_image(image_path)
@@ -81,6 +80,8 @@ def _reason(error: Exception, path: Path) -> str:
     """A message without the server's own paths."""
     if isinstance(error, FileNotFoundError):
         return "the file did not arrive whole; add it again"
+    if isinstance(error, OSError):
+        return f"the server could not keep the file ({error.strerror})"
     text = str(error)
     for own in (f"{path}: ", f"{path}/", f"{path}"):
         text = text.replace(own, "")

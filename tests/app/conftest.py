@@ -1,4 +1,4 @@
-"""A session with images and an ensemble whose model finds bright discs, and the page of both in a real browser."""
+"""A session with images and an ensemble whose model finds bright discs, the answers of a page, and it in a real browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +9,11 @@ from bright_cells import BrightCells, bright_offer, written_png, written_tiff_16
 
 pytest.importorskip("gradio")
 
+from sartorius.app.answers import Answers
+from sartorius.app.desk import Desk
 from sartorius.app.finding import find_cells
 from sartorius.app.limits import Limits
-from sartorius.app.offers import Choice
+from sartorius.app.offers import Choice, Models
 from sartorius.app.sessions import SessionStore
 
 
@@ -25,6 +27,22 @@ def visit(tmp_path: Path) -> SimpleNamespace:
     find_cells(session, offer, {"bright": model}, "well", lambda done, total: None)
     session.choice = Choice(offer, offer.thresholds)
     return SimpleNamespace(store=store, session=session, offer=offer, model=model, choice=session.choice)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> SimpleNamespace:
+    """A page whose visitor has added two images of three cells each."""
+    offer = bright_offer(tmp_path / "ensemble")
+    settings = [offer.key, "", "area", False, *[offer.thresholds[name] for name in offer.cell_types]]
+    store = SessionStore(_made(tmp_path / "sessions"), Limits())
+    shared = Desk(store, {offer.key: offer}, Models(lambda *_: {"bright": BrightCells()}), Limits())
+    answers = Answers(shared, offer.cell_types)
+    session = store.of("visitor")
+    folder = _made(session.folder / "images")
+    for name in ("a", "b"):
+        session.images[name] = written_png(folder / f"{name}.png")
+    session.selected = "a"
+    return SimpleNamespace(answers=answers, settings=settings, session=session, store=store)
 
 
 @pytest.fixture(scope="module")

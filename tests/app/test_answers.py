@@ -6,33 +6,12 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from bright_cells import BrightCells, bright_offer, written_png
+from bright_cells import BrightCells, written_png
 
 from sartorius.app import desk
-from sartorius.app.answers import Answers
-from sartorius.app.desk import Desk
-from sartorius.app.limits import Limits
 from sartorius.app.offers import Models
-from sartorius.app.sessions import SessionStore
 
 REQUEST = SimpleNamespace(session_hash="visitor")
-
-
-@pytest.fixture
-def page(tmp_path):
-    """A page whose visitor has added two images of three cells each."""
-    offer = bright_offer(tmp_path / "ensemble")
-    settings = [offer.key, "", "area", False, *[offer.thresholds[name] for name in offer.cell_types]]
-    (tmp_path / "sessions").mkdir()
-    store = SessionStore(tmp_path / "sessions", Limits())
-    shared = Desk(store, {offer.key: offer}, Models(lambda *_: {"bright": BrightCells()}), Limits())
-    answers = Answers(shared, offer.cell_types)
-    session = store.of("visitor")
-    (session.folder / "images").mkdir()
-    for name in ("a", "b"):
-        session.images[name] = written_png(session.folder / "images" / f"{name}.png")
-    session.selected = "a"
-    return SimpleNamespace(answers=answers, settings=settings, session=session, store=store)
 
 
 def meanwhile(monkeypatch, owner: object, name: str, change: Callable[[], object]) -> None:

@@ -1,6 +1,8 @@
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from sartorius.app import charts as drawn_charts
 from sartorius.app.charts import charts
@@ -43,6 +45,13 @@ def test_undefined_values_are_left_out_and_without_any_there_is_nothing():
     assert "Cortical" not in some
     assert charts(pd.Series([float("nan")] * 4), TYPES, "x", COLOURS) == ""
     assert charts(pd.Series([], dtype=float), pd.Series([], dtype=str), "x", COLOURS) == ""
+
+
+@pytest.mark.parametrize("values", [[0.1 + 0.2, 0.3], [np.nextafter(57, 0), 57.0], [57.0, 57.0], [0.0, 0.0]])
+def test_values_that_differ_by_rounding_alone_are_drawn_as_the_same(values):
+    html = charts(pd.Series(values), TYPES[:2], "Nearest cell (px)", COLOURS)
+    assert len(drawings(html)) == 2
+    assert "2 cells" in html
 
 
 def test_names_of_types_are_text_not_markup():

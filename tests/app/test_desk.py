@@ -1,7 +1,7 @@
 import json
 
 import pandas as pd
-from bright_cells import written_png
+from bright_cells import DISCS, written_png
 
 from sartorius.app import desk
 from sartorius.app.finding import find_cells
@@ -41,6 +41,14 @@ def test_charts_are_of_the_selected_image_or_of_all(visit, tmp_path):
     visit.session.selected = "empty"
     assert "No cell reaches" in desk.charts_html(visit.session, visit.choice)
     assert "3 cells" in desk.charts_html(visit.session, visit.choice._replace(of_all=True))
+
+
+def test_charts_say_that_a_measurement_is_not_defined_where_there_are_cells(visit, tmp_path):
+    added(visit, tmp_path, "lonely", DISCS[:1], searched=True)
+    visit.session.selected = "lonely"
+    html = desk.charts_html(visit.session, visit.choice._replace(quantity="nearest_neighbour"))
+    assert "This measurement is not defined for the cells shown." in html
+    assert "No cell reaches" not in html
 
 
 def test_charts_say_that_an_image_was_not_searched(visit, tmp_path):

@@ -1,8 +1,10 @@
+from threading import Event
+
 import pytest
 from bright_cells import BrightCells, written_png
 
 from sartorius.app.finding import Stopped, cells_above, find_cells, searched_images
-from sartorius.app.steps import steps_of
+from sartorius.app.steps import Abandoned, steps_of
 from sartorius.errors import UserError
 
 
@@ -57,3 +59,22 @@ def test_what_goes_wrong_in_the_work_goes_wrong_where_it_is_awaited():
     assert next(steps) == (1, 2)
     with pytest.raises(UserError, match="no"):
         next(steps)
+
+
+def test_work_that_nobody_awaits_any_more_ends_at_its_next_step():
+    is_closed, has_ended = Event(), Event()
+
+    def work(progress):
+        progress(1, 3)
+        assert is_closed.wait(20)
+        try:
+            progress(2, 3)
+        except Abandoned:
+            has_ended.set()
+            raise
+
+    steps = steps_of(work)
+    assert next(steps) == (1, 3)
+    steps.close()
+    is_closed.set()
+    assert has_ended.wait(20)

@@ -63,6 +63,13 @@ def test_a_given_ensemble_comes_first_and_once(tmp_path):
     assert len({offer.key for offer in offers}) == 2
 
 
+def test_ensembles_of_one_file_name_are_told_apart_by_their_folders(tmp_path):
+    offers = find_offers(
+        folder_of_ensembles(tmp_path), [written_ensemble(tmp_path / "a"), written_ensemble(tmp_path / "b")]
+    )
+    assert [offer.title for offer in offers] == ["Bright discs (a)", "Bright discs (b)", "Ready"]
+
+
 def test_a_given_ensemble_without_weights_is_refused_by_the_missing_file(tmp_path):
     folder = folder_of_ensembles(tmp_path)
     with pytest.raises(

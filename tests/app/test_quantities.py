@@ -37,6 +37,14 @@ def test_rows_are_told_in_as_many_digits_each_with_dashes_for_what_is_not_define
     assert of_cell["Nearest cell (px)"] == "–"
 
 
+def test_the_brightness_of_fractions_is_told_with_three_digits_and_sorted_by_them():
+    fractions = np.where(np.arange(8) < 4, np.float32(0.902), np.float32(0.31)) * np.ones((3, 1))
+    table = shown_table(measure_cells(FOUND, fractions), in_um=False)
+    assert table["Brightness"].tolist() == [0.902, 0.31]
+    at = list(table).index("Brightness")
+    assert [row[at] for row in shown_texts(table, in_um=False)] == ["0.902", "0.310"]
+
+
 def test_no_cells_give_a_table_without_rows():
     table = shown_table(measure_cells(no_cells("a", (3, 8)), IMAGE), in_um=False)
     assert len(table) == 0

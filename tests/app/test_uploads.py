@@ -1,3 +1,5 @@
+import errno
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,12 @@ def arrived(tmp_path: Path) -> Path:
     return tmp_path / "uploads"
 
 
-def test_good_files_move_into_the_session(session, arrived):
+def test_good_files_come_into_the_session(session, arrived):
     uploads = [written_png(arrived / "a.png"), written_tiff_16_bit(arrived / "b.tif")]
     taken = take_uploads(session, uploads, Limits())
     assert taken == (["a", "b"], [])
     assert list(session.images) == ["a", "b"]
     assert all(path.is_relative_to(session.folder) for path in session.images.values())
-    assert list(arrived.iterdir()) == []
     for path in session.images.values():
         np.testing.assert_array_equal(read_image(path), drawn_image())
 
@@ -44,8 +45,14 @@ def test_a_broken_file_costs_only_itself_and_is_told_without_the_servers_paths(s
     assert refusal.name == "broken.png"
     assert "cut short" in refusal.reason
     assert str(session.folder) not in refusal.reason
-    assert list(arrived.iterdir()) == []
     assert [path.name for path in (session.folder / "images").iterdir()] == ["whole.png"]
+
+
+@pytest.mark.parametrize("name", ["empty.png", "empty.tif"])
+def test_an_empty_file_is_told_to_be_empty(session, arrived, name):
+    (arrived / name).write_bytes(b"")
+    (refusal,) = take_uploads(session, [arrived / name], Limits()).refusals
+    assert "is empty (0 bytes)" in refusal.reason
 
 
 def test_two_files_of_one_name_are_two_images(session, arrived):
@@ -88,6 +95,23 @@ def test_no_more_images_are_taken_than_there_is_room_for(session, arrived):
 def test_a_file_that_is_gone_is_told(session, arrived):
     taken = take_uploads(session, [arrived / "gone.png"], Limits())
     assert taken.refusals == [("gone.png", "the file did not arrive whole; add it again")]
+
+
+def test_two_visitors_who_send_the_same_file_both_have_it(session, arrived, tmp_path):
+    """Gradio keeps it once for both, under a name that its content gives."""
+    other, path = SessionStore(tmp_path / "sessions", Limits()).of("other"), written_png(arrived / "a.png")
+    for visitor in (session, other):
+        assert take_uploads(visitor, [path], Limits()) == (["a"], [])
+        np.testing.assert_array_equal(read_image(visitor.images["a"]), drawn_image())
+
+
+def test_a_file_that_has_no_room_on_the_disk_is_told(session, arrived, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    taken = take_uploads(session, [written_png(arrived / "a.png")], Limits())
+    assert taken.refusals == [("a.png", "the server could not keep the file (No space left on device)")]
 
 
 def test_no_uploads_change_nothing(session):
