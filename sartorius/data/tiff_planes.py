@@ -5,7 +5,7 @@ import lzma
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,9 @@ _OPENCV_SAMPLES = {_KIND.SEPARATED: 4, _KIND.YCBCR: 3}
 _NAMES = {_KIND.SEPARATED: "CMYK", _KIND.YCBCR: "YCbCr"}
 _TRANSPARENCY = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 
+#: Kinds of series, as tifffile names them, whose pages all lie in the file itself.
+_OF_ONE_FILE = ("imagej", "shaped", "uniform", "generic")
+
 #: What tifffile and numpy raise for files that are cut short, changed or not TIFF.
 _DAMAGE = (
     tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError, RuntimeError, OSError,
@@ -47,14 +50,26 @@ class TiffKindError(TiffError):
 
 
 class _Plane(NamedTuple):
-    """Where one plane lies: its page, or, where a file has one page for many planes, its number behind the first."""
+    """Where one plane lies: its page among others, or, where a file has one page for many planes, its number behind the first."""
 
-    page: Any
-    behind: int
+    pages: Sequence[Any]
+    number: int = 0
+    behind: int = 0
+
+    @property
+    def page(self) -> Any:
+        """Read now: a stack may have thousands."""
+        return self.pages[self.number]
 
 
 def count_planes(path: Path) -> int:
     """The number of planes of a TIFF file, one or more; raises TiffError if it cannot be read."""
+    status = path.stat()
+    return _counted_planes(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _counted_planes(path: Path, _changed_ns: int, _bytes: int) -> int:
     with _opened(path) as planes:
         return len(planes)
 
@@ -117,11 +132,16 @@ def _planes(tiff: Any) -> list[_Plane]:
             continue
         count = math.prod(series.shape) // math.prod(series.keyframe.shape)
         if len(series.pages) == count:
-            planes += [_Plane(page, 0) for page in series.pages if page is not None and page.parent is tiff]
+            if series.kind in _OF_ONE_FILE:
+                planes += [_Plane(series.pages, number) for number in range(count)]
+            else:
+                planes += [
+                    _Plane([page]) for page in series.pages if page is not None and page.parent is tiff
+                ]
         else:  # a large ImageJ stack: one page, all pixels behind each other
-            planes += [_Plane(series.keyframe, behind) for behind in range(count)]
+            planes += [_Plane([series.keyframe], 0, behind) for behind in range(count)]
     # A copy under another name has none of its own where its metadata name the original.
-    return planes or [_Plane(page, 0) for page in tiff.pages]
+    return planes or [_Plane([page]) for page in tiff.pages]
 
 
 def _grey(path: Path, plane: _Plane) -> NDArray[Any]:

@@ -219,3 +219,21 @@ def test_tags_that_only_a_camera_knows_are_read_in_silence(tmp_path, capfd):
     Image.fromarray(NOISE).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={50838: 7})
     assert read_image(tmp_path / "a.tif").tolist() == NOISE.tolist()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "options", [{"imagej": True}, {"photometric": "minisblack"}], ids=["ImageJ", "shaped"]
+)
+def test_a_plane_is_read_without_the_heads_of_all_others(tmp_path, monkeypatch, options):
+    planes = np.arange(60, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
+    path = written(tmp_path, planes, **options)
+    heads = []
+    begin = tifffile.TiffPage.__init__
+
+    def counted(page: object, *arguments: object, **named: object) -> None:
+        heads.append(page)
+        begin(page, *arguments, **named)
+
+    monkeypatch.setattr(tifffile.TiffPage, "__init__", counted)
+    assert read_image(path / "p041").tolist() == planes[40].tolist()
+    assert len(heads) < 10
