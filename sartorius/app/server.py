@@ -201,8 +201,9 @@ def _quiet_end(server: uvicorn.Server) -> Iterator[None]:
 
     def is_told(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        is_cut = isinstance(error, CancelledError) or "timeout graceful shutdown" in record.getMessage()
-        return not (server.should_exit and is_cut)
+        message = record.getMessage()  # of a second Ctrl-C it holds the traceback
+        is_cut = isinstance(error, CancelledError) or "CancelledError" in message
+        return not (server.should_exit and (is_cut or "timeout graceful shutdown" in message))
 
     log = logging.getLogger("uvicorn.error")
     log.addFilter(is_told)

@@ -39,7 +39,8 @@ def started(monkeypatch) -> Iterator[list[uvicorn.Server]]:
         server.should_exit = True
 
 
-def test_a_server_that_ends_while_a_page_is_open_says_nothing_of_it(tmp_path, started, capsys):
+@pytest.mark.parametrize("at_once", [False, True], ids=["Ctrl-C", "Ctrl-C twice"])
+def test_a_server_that_ends_while_a_page_is_open_says_nothing_of_it(tmp_path, started, capsys, at_once):
     urls, is_ready = [], Event()
 
     def ready(url: str) -> None:
@@ -52,7 +53,7 @@ def test_a_server_that_ends_while_a_page_is_open_says_nothing_of_it(tmp_path, st
     assert is_ready.wait(60)
     with urlopen(f"{urls[0]}/gradio_api/heartbeat/visitor", timeout=60) as page:
         assert b"ALIVE" in page.readline()
-        started[0].should_exit = True
+        started[0].should_exit, started[0].force_exit = True, at_once
         serving.join(60)
     assert not serving.is_alive()
     assert capsys.readouterr().err == ""
