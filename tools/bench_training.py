@@ -33,6 +33,11 @@ LIKE_PLAIN = {
     "accumulation": 1,
     "data_workers": 0,
     "average_decay": 0.0,
+    "train_only": (),
+    "box_refinement_head": False,
+    "mask_iou_head": False,
+    "optimizer": "sgd",
+    "backbone_lr_factor": 1.0,
 }
 
 

@@ -1,7 +1,7 @@
 """Write the exact versions of every dependency: hashed in `constraints.txt`, plain in `pyproject.toml` for uv.
 
-    uv run python tools/pin.py            # keep the pins, add what setup.cfg newly asks for
-    uv run python tools/pin.py --upgrade  # newest versions that setup.cfg's bounds admit
+    uv run --no-project python tools/pin.py            # keep the pins, add what setup.cfg newly asks for
+    uv run --no-project python tools/pin.py --upgrade  # newest versions that setup.cfg's bounds admit
 
 Both files come from one resolution. uv reads the list in `pyproject.toml` on every `uv run`, so that no lock file, which
 would name download hosts, needs to be in the repository; pip, Docker and anyone who checks hashes read the file.
