@@ -158,7 +158,7 @@ def _refuse_given(ablations: "AblationFolder", of_the_others: Mapping[str, objec
 
 
 def _train_options(text: str) -> tuple[str, ...]:
-    """What --train passes on; UserError for what the settings files or options of this command say, also of prediction."""
+    """What --train passes on; UserError for what the settings files or options of this command say."""
     try:
         options = tuple(shlex.split(text))
     except ValueError as error:
@@ -202,9 +202,29 @@ def _of_training(ablations: "AblationFolder", training: "Training", parts: int, 
     from sartorius.cli.exits import interrupted_with
     from sartorius.cli.progress import shown_progress
 
+    _require_possible(ablations, training)
     told = f"what is trained and predicted is kept in {training.runs}, run the same command again to go on"
     with interrupted_with(told), shown_progress() as report:
         return ablate_training(ablations, training, parts, seed, _run, report)
+
+
+def _require_possible(ablations: "AblationFolder", training: "Training") -> None:
+    """Raise UserError now, and not after the trainings before them, for files that this machine cannot train."""
+    from sartorius.ablation.training import steps_to_do
+    from sartorius.cli.train import refused_here
+
+    files = [ablations.base, *(file.path for file in ablations.files)]
+    steps = [(file, step) for file in files for step in steps_to_do(file, training)]
+    trained = [(file, step.arguments[1:]) for file, step in steps if step.name == "train"]
+    if not trained:
+        return
+    reasons = refused_here([arguments for _, arguments in trained])
+    told = [f"{file}: {why}" for (file, _), why in zip(trained, reasons, strict=True) if why]
+    if told:
+        raise UserError(
+            "these cannot be trained here as --train says, nothing was begun; take them out of the folder or run the "
+            "command on a machine that can:\n" + "\n".join(dict.fromkeys(told))
+        )
 
 
 def _run(arguments: Sequence[str]) -> None:

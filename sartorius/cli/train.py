@@ -2,14 +2,20 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from sartorius.cli.arguments import refuse_half_a_fold
+
+if TYPE_CHECKING:
+    from sartorius.detectron.requirements import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -95,6 +101,37 @@ def train(
         _say_what_came(folder, exported, fold if overfit is None else None)
         if overfit is not None:
             _say_whether_memorised(folder, images)
+
+
+def refused_here(commands: Sequence[Sequence[str]]) -> list[str | None]:
+    """Why each of these `sartorius train` commands (CONFIG and options) cannot work here, None for one that can.
+
+    Nothing is read but settings. It is found out in another process, so that none of a GPU's memory stays taken.
+    Raises UserError for settings that cannot be read, and Typer's usage error for options that there are not.
+    """
+    from sartorius.detectron.requirements import refusals
+
+    plans = [_plan(arguments) for arguments in commands]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        reasons: list[str | None] = process.submit(refusals, plans).result()
+    return reasons
+
+
+def _plan(arguments: Sequence[str]) -> "Plan":
+    from sartorius.config import load_model_settings
+    from sartorius.detectron.processes import Machines
+    from sartorius.detectron.requirements import Plan
+
+    command = typer.Typer(add_completion=False)
+    command.command()(train)
+    given = typer.main.get_command(command).make_context("sartorius train", list(arguments)).params
+    return Plan(
+        settings=load_model_settings(given["config"], given["settings"]),
+        initial_weights=given["weights"],
+        goes_on=given["resume"],
+        machines=Machines(given["gpus"], given["machines"], given["machine_rank"], given["dist_url"]),
+        validates=given["fold"] is not None,
+    )
 
 
 @contextmanager

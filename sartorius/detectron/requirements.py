@@ -1,6 +1,8 @@
 """What a training cannot work with, told before anything is read or written."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from detectron2.utils.events import EventStorage
 
 from sartorius.config import ModelSettings
 from sartorius.detectron.graphs import require_recordable
-from sartorius.detectron.initial_weights import RANDOM, require_weights_file
+from sartorius.detectron.initial_weights import RANDOM, require_weights_file, usual_start
 from sartorius.detectron.int8 import byte_layers
 from sartorius.detectron.mapper import TrainingImage, TrainingMapper
 from sartorius.detectron.optimizers import build_optimizer
@@ -31,18 +33,35 @@ _A_CELL = TrainingImage(
 )
 
 
-def require_possible(settings: ModelSettings, initial_weights: Path | str | None, machines: Machines) -> None:
+class Plan(NamedTuple):
+    """A training that is not begun.
+
+    initial_weights: a file, "random", or None for `usual_start`; goes_on: from a checkpoint of its own instead.
+    machines: where it will run. validates: whether a fold is left out.
+    """
+
+    settings: ModelSettings
+    initial_weights: Path | str | None
+    goes_on: bool
+    machines: Machines
+    validates: bool
+
+
+def require_possible(plan: Plan) -> None:
     """Raise UserError now, before images are read, for what would end the run later, perhaps after hours."""
+    settings, machines = plan.settings, plan.machines
     if settings.iterations // settings.checkpoint_period < settings.swa_checkpoints:
         raise UserError(
             f"swa_checkpoints asks for the mean of {settings.swa_checkpoints} checkpoints; {settings.iterations} "
             f"iterations leave {settings.iterations // settings.checkpoint_period}: lower swa_checkpoints or checkpoint_period"
         )
+    if settings.patience and not plan.validates:
+        raise UserError(
+            "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
+        )
     Division(settings.batch_size, settings.accumulation, machines.processes)  # raises if it cannot be divided
-    if initial_weights == RANDOM:
-        _require_trainable_norm(settings)
-    elif initial_weights is not None:
-        require_weights_file(Path(initial_weights))
+    if not plan.goes_on:
+        _require_start(settings, plan.initial_weights or usual_start(settings.backbone))
     require_recordable(settings, machines)
     device = "cuda" if machines.gpus else "cpu"
     if why := why_unusable(device):
@@ -55,6 +74,18 @@ def require_possible(settings: ModelSettings, initial_weights: Path | str | None
         require_bfloat16(torch.device(device))
     if settings.cpu_convolutions == "int8":
         byte_layers(build_model(detectron_config(settings, "cpu")))
+
+
+def _require_start(settings: ModelSettings, weights: Path | str | None) -> None:
+    """weights: None for the model zoo's."""
+    if settings.train_only and weights in (None, RANDOM):
+        raise UserError(
+            f"train_only: [{', '.join(settings.train_only)}] changes a trained network; pass its weights with --weights FILE"
+        )
+    if weights == RANDOM:
+        _require_trainable_norm(settings)
+    elif weights is not None:
+        require_weights_file(Path(weights))
 
 
 def _require_trainable_norm(settings: ModelSettings) -> None:
@@ -80,3 +111,17 @@ def require_trainable(settings: ModelSettings) -> None:
         build_lr_scheduler(cfg, build_optimizer(cfg, network))
         with EventStorage():
             network([TrainingMapper(settings)(_A_CELL, seed=0)])
+
+
+def refusals(plans: Sequence[Plan]) -> list[str | None]:
+    """Why each of these trainings would be refused before images are read, None for one that would not."""
+    return [_refusal(plan) for plan in plans]
+
+
+def _refusal(plan: Plan) -> str | None:
+    try:
+        require_trainable(plan.settings)
+        require_possible(plan)
+    except UserError as error:
+        return str(error)
+    return None

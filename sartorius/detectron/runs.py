@@ -15,7 +15,7 @@ from sartorius.detectron.initial_weights import RANDOM, usual_start
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.memorising import memorising_data, memorising_settings
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.requirements import require_possible, require_trainable
+from sartorius.detectron.requirements import Plan, require_possible, require_trainable
 from sartorius.detectron.training_data import TrainingData, read_training_data
 from sartorius.experiment import (
     continue_provenance,
@@ -80,13 +80,13 @@ def prepare_run(request: RunRequest) -> PreparedRun:
     folder, settings = request.folder, request.settings
     if request.memorise is not None:
         settings = memorising_settings(settings)
-    if request.machines.first:
-        open_run(folder, settings, request.resume)
     goes_on = request.resume and last_checkpoint(folder) is not None
     if not goes_on:
         request = replace(request, weights=request.weights or usual_start(settings.backbone))
     require_trainable(settings)
-    require_possible(settings, None if goes_on else request.weights, request.machines)
+    require_possible(Plan(settings, request.weights, goes_on, request.machines, request.fold is not None))
+    if request.machines.first:
+        open_run(folder, settings, request.resume)
     data = read_training_data(
         request.data_dirs, settings.cell_types, request.folds_csv, request.fold, request.labels
     )

@@ -34,7 +34,7 @@ from sartorius.detectron.optimizers import LRScheduler, build_optimizer
 from sartorius.detectron.precision import computing_in
 from sartorius.detectron.processes import Machines, bare_model, run_on, shared_model
 from sartorius.detectron.progress import progress_writer
-from sartorius.detectron.requirements import require_possible
+from sartorius.detectron.requirements import Plan, require_possible
 from sartorius.detectron.settings import detectron_config
 from sartorius.detectron.stepping import Stepper
 from sartorius.detectron.stream import Division, PartSampler, Pictures, on_device
@@ -64,17 +64,9 @@ def train(
     Raises UserError when there is nothing to train on, or weights, settings or device cannot work.
     """
     resume = resume and last_checkpoint(folder) is not None
-    require_possible(settings, None if resume else initial_weights, machines)
-    if settings.train_only and not resume and initial_weights in (None, RANDOM):
-        raise UserError(
-            f"train_only: [{', '.join(settings.train_only)}] changes a trained network; pass its weights with --weights FILE"
-        )
+    require_possible(Plan(settings, initial_weights, resume, machines, validates=bool(data.validation)))
     if not data.training:
         raise UserError("no training images are left")
-    if settings.patience and not data.validation:
-        raise UserError(
-            "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
-        )
     run_on(machines, _train_on_one, settings, data, folder, initial_weights, machines.gpus > 0, seed, resume)
     weights = folder / "model.safetensors"
     if machines.first:

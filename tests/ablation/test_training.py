@@ -175,6 +175,35 @@ def test_an_interrupted_command_says_what_is_kept(monkeypatch, capsys, setting):
     assert f"sartorius: interrupted; {kept}\n" in capsys.readouterr().err
 
 
+def test_files_that_this_machine_cannot_train_are_told_before_the_first_training(
+    monkeypatch, capsys, setting
+):
+    (setting.folder / "graphs.yaml").write_text("base: ../base.yaml\ncuda_graphs: true\ncrop_px: 64\n")
+    (setting.folder / "thin.yaml").write_text("base: ../base.yaml\nbackbone: r50_thin\nfreeze_stages: 2\n")
+    monkeypatch.setattr("sartorius.cli.ablate._run", setting.run)
+    given = ("--data", setting.training.data, "--folds", setting.training.folds_csv, "--runs", setting.runs)
+    assert run_command(monkeypatch, "ablate", setting.folder, *given, "--fold", 0, "--fold", 1) == 2
+    head, *files = capsys.readouterr().err.strip().splitlines()
+    assert head.startswith(
+        "sartorius: these cannot be trained here as --train says, nothing was begun; take them"
+    )
+    assert [line.split(": ")[0] for line in files] == [
+        str(setting.folder / "graphs.yaml"),
+        str(setting.folder / "thin.yaml"),
+    ]
+    assert "cuda_graphs records a GPU's kernels; give --gpus 1" in files[0]
+    assert "random weights of r50_thin need layers that train" in files[1]
+    assert not setting.ran
+
+
+def test_options_that_train_does_not_have_are_told_before_the_first_training(monkeypatch, capsys, setting):
+    monkeypatch.setattr("sartorius.cli.ablate._run", setting.run)
+    given = ("--data", setting.training.data, "--folds", setting.training.folds_csv, "--runs", setting.runs)
+    assert run_command(monkeypatch, "ablate", setting.folder, *given, "--train", "--gpu 1") == 2
+    assert "No such option" in capsys.readouterr().err
+    assert not setting.ran
+
+
 def test_a_dry_run_shows_changes_and_commands(monkeypatch, capsys, setting):
     given = ("--data", setting.training.data, "--folds", setting.training.folds_csv, "--fold", 1)
     assert (

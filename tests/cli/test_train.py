@@ -55,6 +55,14 @@ def test_train_then_export_leaves_weights_and_provenance(
         (["--weights", "gone.pkl"], "gone.pkl: no such weights file"),
         (["--weights", "random", "--set", "freeze_stages=2"], "freeze_stages: 0"),
         (["--machine-rank", "1"], "one machine needs neither --machine-rank nor --dist-url"),
+        (
+            ["--set", "patience=2", "--set", "evaluation_period=1"],
+            "patience stops by the validation score; give --fold and --folds",
+        ),
+        (
+            ["--set", "mask_iou_head=true", "--set", "train_only=[mask_iou_head]"],
+            "pass its weights with --weights",
+        ),
         (["--seed", "-1"], "--seed"),
         (["--seed", str(2**40)], "--seed"),
         (["--set", "cell_types=[cort, cort]"], "cell_types names a type twice"),

@@ -11,7 +11,7 @@ from torch import nn
 from sartorius.config import load_model_settings
 from sartorius.detectron.initial_weights import RANDOM, load_initial, usual_start
 from sartorius.detectron.processes import Machines
-from sartorius.detectron.requirements import require_possible, require_trainable
+from sartorius.detectron.requirements import Plan, require_possible, require_trainable
 from sartorius.detectron.settings import detectron_config
 
 LINES = ("a172", "bt474", "bv2", "huh7", "mcf7", "shsy5y", "skbr3", "skov3")
@@ -60,4 +60,4 @@ def test_an_ablation_whose_backbone_nobody_publishes_weights_of_can_start_as_it_
     random = [one for one in map(load_model_settings, training.glob("*.yaml")) if usual_start(one.backbone)]
     assert [settings.backbone for settings in random] == ["r50_thin"]
     require_trainable(random[0])
-    require_possible(random[0], RANDOM, Machines())
+    require_possible(Plan(random[0], None, goes_on=False, machines=Machines(), validates=True))
