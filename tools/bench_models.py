@@ -3,16 +3,22 @@
 import argparse
 import atexit
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from bench_page import write_benchmark, write_gpu_benchmark
+
+from sartorius.config import load_model_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -217,7 +223,10 @@ def run_benchmark(
     parser.add_argument("--write", action="store_true", help="write the section of docs/benchmarks.md")
     parser.add_argument("--out", type=Path, help="a text file for the section's lines")
     options = parser.parse_args()
-    lines = sections[options.device](options)
+    if load_model_settings(options.model, getattr(options, "set", ())).network == "flows":
+        parser.error(f"--model {options.model}: detectron2 has no network of flows to compare with")
+    with temporary_files_removed():
+        lines = sections[options.device](options)
     print("\n".join(lines))
     if options.out is not None:
         options.out.write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -225,9 +234,29 @@ def run_benchmark(
         command = f"python {' '.join(sys.argv)}"
         if options.device == "cpu":
             how = f"{processor_name()}, one thread each, CPU seconds."
-            write_benchmark(name, title, command, how, lines)
+            write_benchmark(*named_for_processor(name, title, processor_name()), command, how, lines)
         else:
             write_gpu_benchmark(f"{name}-gpu", f"{title} on a GPU", command, gpu_name(), lines)
+
+
+@contextmanager
+def temporary_files_removed() -> Iterator[None]:
+    """A block whose temporary files, also of the processes that it starts, lie in a folder that is removed after it."""
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {"TMPDIR": folder}):
+        tempfile.tempdir = None  # so that `TMPDIR` is read anew
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
+
+
+def named_for_processor(name: str, title: str, processor: str) -> tuple[str, str]:
+    """Name and title of a section: its own, or one for processors that lack the fast bytes and halves of AVX512."""
+    return (
+        (name, title)
+        if processor == "AVX512"
+        else (f"{name}-{processor.lower()}", f"{title} with {processor}")
+    )
 
 
 def processor_name() -> str:

@@ -9,7 +9,7 @@ from tiny_models import TINY
 from torch import nn
 
 from sartorius.config import load_model_settings
-from sartorius.detectron.initial_weights import RANDOM, load_initial, usual_start
+from sartorius.detectron.initial_weights import load_initial, usual_start
 from sartorius.detectron.processes import Machines
 from sartorius.detectron.requirements import Plan, require_possible, require_trainable
 from sartorius.detectron.settings import detectron_config
