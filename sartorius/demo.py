@@ -70,10 +70,10 @@ def run_demo(out_dir: Path, load: Loader, report: Report) -> Demo:
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir}: expected a folder to write into, found a file; choose another --out")
     _refuse_other_results(out_dir)
-    data_dir = synthesize(out_dir / "data", images_per_type=1, seed=SEED)
-    report("make images", 1, 1)
     predictors = load(ensemble, settings)
     report("load models", 1, 1)
+    data_dir = synthesize(out_dir / "data", images_per_type=1, seed=SEED)
+    report("make images", 1, 1)
     image_paths = list_images(image_folder(data_dir, "test"))
     # The cache is not kept: images that an earlier version made under the same names would be taken from it.
     with tempfile.TemporaryDirectory(prefix="sartorius-") as cache:

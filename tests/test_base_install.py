@@ -106,5 +106,13 @@ def test_a_command_that_needs_torch_says_what_to_install(folder):
         "predict", folder / "ensemble.yaml", "--images", folder / "images", "--out", folder / "again"
     )
     assert predicted.returncode == 2
-    assert "sartorius[detectron]" in predicted.stderr
+    assert "in a clone run `uv sync --extra detectron`" in predicted.stderr
+    assert "with pip install PyTorch, torchvision and Detectron2 from its source" in predicted.stderr
     assert "Traceback" not in predicted.stderr
+
+
+def test_the_page_says_all_that_is_to_be_installed(folder):
+    served = bare_sartorius("app")
+    assert served.returncode == 2
+    assert "torch, detectron2, not installed; in a clone run `uv sync --extra app --extra detectron`" in served.stderr
+    assert "loading" not in served.stderr

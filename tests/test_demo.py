@@ -2,6 +2,8 @@
 
 import json
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from sartorius import cli
 from sartorius.cli import ensembles
 from sartorius.config import load_ensemble_settings
 from sartorius.data.competition import read_truth
-from sartorius.demo import checkout_file, run_demo
+from sartorius.data.synthetic import synthesize
+from sartorius.demo import SEED, checkout_file, run_demo
 from sartorius.errors import UserError
 from sartorius.pipeline.predicting import no_report
 from sartorius.submission import Problem
@@ -21,18 +24,24 @@ from sartorius.submission import Problem
 STARTER_WEIGHTS = Path(sartorius.__file__).parent.parent / "models" / "starter" / "model.safetensors"
 
 
-def knowing(predictor, out_dir):
-    """A loader of predictors that know the truth of the demo's images, which are made before it is called."""
+@cache
+def truth_of_demo():
+    """The true cells of the images that every demo makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read_truth(synthesize(Path(folder) / "data", images_per_type=1, seed=SEED) / "test_truth.csv")
+
+
+def knowing(predictor):
+    """A loader of predictors that know the truth of the demo's images."""
 
     def load(ensemble, settings, device="cpu"):
-        truth = read_truth(out_dir / "data" / "test_truth.csv")
-        return {member.name: predictor(truth, member.name) for member in settings.members}
+        return {member.name: predictor(truth_of_demo(), member.name) for member in settings.members}
 
     return load
 
 
 def demo_with(predictor, out_dir, report=no_report):
-    return run_demo(out_dir, knowing(predictor, out_dir), report)
+    return run_demo(out_dir, knowing(predictor), report)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +75,7 @@ def test_the_picture_shows_three_images_each_beside_its_truth(made):
 
 def test_progress_is_reported_for_every_stage(made):
     _, said = made
-    assert [what for what, *_ in said[:2]] == ["make images", "load models"]
+    assert [what for what, *_ in said[:2]] == ["load models", "make images"]
     settings = load_ensemble_settings(checkout_file("configs/ensembles/starter.yaml"))
     predictions = 3 * len(settings.members) * len(settings.views)
     assert ("predict", predictions, predictions) in said
@@ -156,6 +165,15 @@ def test_the_command_prints_json_alone_on_stdout(run_command, made, capsys):
 def test_problems_with_the_submission_are_printed_and_end_with_status_1(run_command, capsys):
     assert run_command("--out", "anywhere", problems=(Problem(7, "two cells share a pixel"),)) == 1
     assert "line 7: two cells share a pixel" in capsys.readouterr().out
+
+
+def test_nothing_is_left_where_no_model_can_be_loaded(tmp_path):
+    def load(ensemble, settings):
+        raise UserError("this command needs torch")
+
+    with pytest.raises(UserError, match="needs torch"):
+        run_demo(tmp_path / "demo", load, no_report)
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.slow

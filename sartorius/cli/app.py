@@ -55,7 +55,7 @@ def serve_page(
 
     Works until interrupted with Ctrl-C. Uploaded images stay on this machine, in a temporary folder that is removed.
     """
-    _require_gradio()
+    _require_packages()
     typer.echo("loading the page and the models …", err=True)  # seconds, the first time many
     from sartorius.app.limits import Limits
     from sartorius.app.offers import find_offers
@@ -84,10 +84,11 @@ def _default_folder() -> Path:
     return here if here.is_dir() else Path(sartorius.__file__).resolve().parent.parent / here
 
 
-def _require_gradio() -> None:
-    """Raises UserError naming the extra to install where gradio is missing."""
-    if importlib.util.find_spec("gradio") is None:
+def _require_packages() -> None:
+    """Raises UserError saying how to install what is missing of the page's own packages and those of its models."""
+    lacking = [name for name in ("gradio", "torch", "detectron2") if importlib.util.find_spec(name) is None]
+    if lacking:
         raise UserError(
-            "this command needs gradio, which is not installed; in a checkout run `uv sync --extra app`, elsewhere "
-            "install `sartorius[app]`"
+            f"this command needs {', '.join(lacking)}, not installed; in a clone run `uv sync --extra app --extra detectron`, "
+            "with pip install `sartorius[app]`, and PyTorch, torchvision and Detectron2 from its source"
         )

@@ -40,14 +40,21 @@ class ModelSettings(InferenceSettings, SolverSettings, PictureSettings, Architec
             raise ValueError(f"cell_types names a type twice: {list(self.cell_types)}")
         if self.scale_jitter[0] > self.scale_jitter[1]:
             raise ValueError(f"scale_jitter must be [lowest, highest], got {list(self.scale_jitter)}")
+        if len(set(self.step_fractions)) < len(self.step_fractions):
+            raise ValueError(f"step_fractions names a fraction twice: {list(self.step_fractions)}")
         if self.patience and not self.evaluation_period:
             raise ValueError("patience counts evaluations during training; set evaluation_period above 0")
         for head in DETECTION_HEADS:
             if head in self.train_only and not getattr(self, head):
                 raise ValueError(f"train_only names {head}, which the network lacks; set `{head}: true`")
-        if self.train_only and self.backbone_lr_factor != 1:
+        if self.backbone_lr_factor != 1 and (self.train_only or self.freeze_stages >= self.backbone_stages):
+            why = "train_only" if self.train_only else f"freeze_stages {self.freeze_stages}"
             raise ValueError(
-                "train_only leaves the backbone as it is; backbone_lr_factor has no effect beside it"
+                f"{why} leaves the backbone as it is; backbone_lr_factor has no effect beside it"
+            )
+        if self.train_only and (self.class_weights or self.box_loss != "smooth_l1"):
+            raise ValueError(
+                "train_only leaves the box head as it is; class_weights and box_loss have no effect beside it"
             )
         if self.train_only and self.cuda_graphs:
             raise ValueError(

@@ -37,8 +37,8 @@ class PictureSettings(FrozenSettings):
     )
     elastic_px: Annotated[float, Field(ge=0, le=16)] = Field(
         default=0.0,
-        description="Standard deviation, in image pixels, of a smooth random deformation in training; 0 is off. 2 "
-        "bends a cell of 30 px visibly.",
+        description="Standard deviation, in image pixels, of random displacements 32 px apart, between which the picture "
+        "is deformed smoothly in training; 0 is off. 2 bends a cell of 30 px visibly.",
     )
     paste_share: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0,

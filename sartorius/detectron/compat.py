@@ -13,13 +13,13 @@ from sartorius.errors import UserError
 def apply() -> None:
     """Make `import detectron2` work; a source install of detectron2 with its C++ extension is left as it is.
 
-    Raises UserError naming the extra to install when torch or detectron2 is missing.
+    Raises UserError saying how to install what is missing of torch and detectron2.
     """
     for package in ("torch", "detectron2"):
         if importlib.util.find_spec(package) is None:
             raise UserError(
-                f"this command needs {package}, which is not installed; in a checkout run "
-                "`uv sync --extra detectron`, elsewhere install `sartorius[detectron]`"
+                f"this command needs {package}, which is not installed; in a clone run `uv sync --extra detectron`, with "
+                "pip install PyTorch, torchvision and Detectron2 from its source"
             )
     if not hasattr(PIL.Image, "LINEAR"):  # removed in Pillow 10, used as a default argument by detectron2 0.6
         PIL.Image.LINEAR = PIL.Image.BILINEAR

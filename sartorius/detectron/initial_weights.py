@@ -71,7 +71,7 @@ def load_initial(
     """Put pretrained weights into a model that will be trained; returns where they came from.
 
     weights: a file, or None for the backbone's ImageNet weights from detectron2's model zoo. Heads that the file
-        lacks, or has for other classes, keep their random start.
+        lacks, or has for another number of classes, keep their random start.
     whole_but: if given, the file must have all weights but those whose names begin so.
     The log says which stay random, unless the file has a backbone alone, as ImageNet's have.
     Raises UserError when the file does not exist, cannot be downloaded or fits nothing of the backbone.

@@ -136,7 +136,7 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """One minus each mask's soft Dice overlap: (N, S, S) logits and 0/1 targets to (N,) of 0 to 1.
 
     One pixel is added above and below the fraction bar, so that empty masks have a loss of 0 and a gradient.
-    Source: Milletari et al. 2016, V-Net.
+    Source: Sudre et al. 2017, Generalised Dice overlap, for one class; V-Net's (Milletari et al. 2016) squares the sums' terms.
     """
     inside = torch.sigmoid(logits)
     shared = (inside * targets).sum(dim=(1, 2))

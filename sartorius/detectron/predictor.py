@@ -24,6 +24,7 @@ from sartorius.detectron.memory import MemorySteps, Step, placed
 from sartorius.detectron.precision import GPU_DTYPES, predicting_in, require_bfloat16
 from sartorius.detectron.settings import detectron_config, refusals_told
 from sartorius.detectron.transfer import Answer, Output, one_plane
+from sartorius.detectron.weight_types import require_types
 from sartorius.detectron.weights import load_trained, read_ranges
 from sartorius.errors import UserError
 from sartorius.soft_masks import binarised
@@ -196,13 +197,14 @@ def predictor_of(settings: ModelSettings, weights: Path, device: str) -> Predict
     `gpu_precision` does.
 
     Where torch has no convolutions in bytes for this processor, it says so and computes in float32, as `config` then tells.
-    Raises UserError when the weights are missing, wrong, or not calibrated for the convolutions that are asked for, the
-    GPU has no bfloat16, or detectron2 refuses a value of its own keys.
+    Raises UserError when the weights are missing, wrong, for other cell types, or not calibrated for the convolutions that are
+    asked for, the GPU has no bfloat16, or detectron2 refuses a value of its own keys.
     """
     cfg = detectron_config(settings, "cpu")  # so that a GPU's own errors are not taken for a wrong value's
     with refusals_told(settings):
         model = build_model(cfg).eval()
     load_trained(model.to(device), weights)
+    require_types(weights, settings.cell_types)
     kind = torch.device(device).type
     if kind == "cuda":
         if settings.gpu_precision == "bfloat16":

@@ -21,6 +21,7 @@ from sartorius.detectron.predictor import why_unusable
 from sartorius.detectron.processes import Machines
 from sartorius.detectron.settings import detectron_config, refusals_told
 from sartorius.detectron.stream import Division
+from sartorius.detectron.weight_types import require_types
 from sartorius.errors import UserError
 from sartorius.rle import Crop
 
@@ -55,6 +56,11 @@ def require_possible(plan: Plan) -> None:
             f"swa_checkpoints asks for the mean of {settings.swa_checkpoints} checkpoints; {settings.iterations} "
             f"iterations leave {settings.iterations // settings.checkpoint_period}: lower swa_checkpoints or checkpoint_period"
         )
+    if settings.average_decay and settings.swa_checkpoints and not plan.validates:
+        raise UserError(
+            "without a fold to choose by, the mean of the last checkpoints (swa_checkpoints) is exported and the running "
+            "average (average_decay) is not: set one of them to 0, or give --fold and --folds"
+        )
     if settings.patience and not plan.validates:
         raise UserError(
             "patience stops by the validation score; give --fold and --folds, or set `patience: 0`"
@@ -86,6 +92,8 @@ def _require_start(settings: ModelSettings, weights: Path | str | None) -> None:
         _require_trainable_norm(settings)
     elif weights is not None:
         require_weights_file(Path(weights))
+        if settings.train_only:
+            require_types(Path(weights), settings.cell_types)
 
 
 def _require_trainable_norm(settings: ModelSettings) -> None:

@@ -17,11 +17,13 @@ Floats = NDArray[np.float32]
 def random_displacement(size_hw: tuple[int, int], amount_px: float, rng: np.random.Generator) -> Floats:
     """A smooth random field (H, W, 2): where each pixel's value comes from, right and down, relative to itself.
 
-    amount_px: standard deviation at the grid's nodes, in image pixels.
+    amount_px: standard deviation at the grid's nodes, which lie `GRID_PX` apart, in image pixels.
     """
-    nodes = (size_hw[0] // GRID_PX + 2, size_hw[1] // GRID_PX + 2)
-    field = rng.normal(0, amount_px, (*nodes, 2)).astype(np.float32)
-    return cv2.resize(field, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_CUBIC)
+    height, width = size_hw
+    nodes = rng.normal(0, amount_px, (height // GRID_PX + 2, width // GRID_PX + 2, 2)).astype(np.float32)
+    field = cv2.resize(nodes, None, fx=GRID_PX, fy=GRID_PX, interpolation=cv2.INTER_CUBIC)
+    half = GRID_PX // 2  # beyond the outer nodes, where nothing is between two
+    return field[half : half + height, half : half + width]
 
 
 def warped(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sartorius.data.leakage import TRAINED_ON, read_trained_on
 from sartorius.detectron.int8 import Ranges
 from sartorius.detectron.stored_bytes import HOW, from_bytes, to_bytes
+from sartorius.detectron.weight_types import CELL_TYPES, types_of
 from sartorius.errors import UserError
 from sartorius.experiment import LAST_CHECKPOINT
 from sartorius.files import atomic_path, refuse_input, require_suffix
@@ -235,6 +236,8 @@ def export(
     ranges = json.dumps(calibrate(path), sort_keys=True) if calibrate else _stored_ranges(path)
     if ranges is not None:
         metadata[RANGES] = ranges
+    if types := types_of(path):
+        metadata[CELL_TYPES] = json.dumps(types)
     with atomic_path(out) as temporary:
         temporary.write_bytes(save(tensors, metadata))  # an error of Python's own, where the disk is full
     seen, beside = path.parent / TRAINED_ON, out.parent / TRAINED_ON

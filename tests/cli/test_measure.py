@@ -119,6 +119,16 @@ def test_wrong_input_ends_with_one_message(monkeypatch, capsys, tmp_path, found,
     assert not (tmp_path / "a.csv").exists()
 
 
+def test_a_table_that_cannot_be_written_is_told_before_cells_are_measured(
+    monkeypatch, capsys, tmp_path, found
+):
+    (tmp_path / "file").touch()
+    assert run(monkeypatch, "measure", tmp_path / "fused", "--out", tmp_path / "file" / "a.csv") == 2
+    err = capsys.readouterr().err
+    assert str(tmp_path / "file") in err
+    assert "measure: 1/" not in err
+
+
 @pytest.mark.parametrize("command", [["measure"], ["data", "convert"]])
 def test_the_help_names_no_option_that_the_command_lacks(monkeypatch, capsys, command):
     assert run(monkeypatch, *command, "--help") == 0

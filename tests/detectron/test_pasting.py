@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from sartorius.detectron.mapper import TrainingImage
 from sartorius.detectron.pasting import Paster, emptied, pasted
@@ -84,6 +85,17 @@ def test_a_warped_cell_still_lies_on_its_pixels() -> None:
         rows, cols = crop.pixels.shape
         mask[crop.row : crop.row + rows, crop.col : crop.col + cols] |= crop.pixels
     assert (mask == (pixels >= 160)).mean() > 0.998
+
+
+def test_a_picture_is_deformed_as_strongly_whatever_its_size() -> None:
+    def strain(height: int, width: int) -> float:
+        fields = [
+            random_displacement((height, width), 2.0, np.random.default_rng(seed)) for seed in range(200)
+        ]
+        assert {field.shape for field in fields} == {(height, width, 2)}
+        return float(np.mean([np.square(np.diff(field, axis=0)).mean() for field in fields]))
+
+    assert strain(50, 64) == pytest.approx(strain(520, 64), rel=0.15)
 
 
 def test_no_displacement_changes_nothing() -> None:

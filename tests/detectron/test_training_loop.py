@@ -234,6 +234,14 @@ def test_patience_without_a_validation_fold_is_refused(data: TrainingData, tmp_p
         train(settings(patience=2, evaluation_period=1), data, tmp_path, "random", Machines())
 
 
+def test_two_averages_without_a_validation_fold_to_choose_by_are_refused(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    both = settings(average_decay=0.5, swa_checkpoints=2, checkpoint_period=1, iterations=4)
+    with pytest.raises(UserError, match=r"swa_checkpoints\) is exported and the running average"):
+        train(both, data, tmp_path, "random", Machines())
+
+
 def test_a_loss_that_is_no_number_says_what_to_lower(data: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"(?i)nan.*lower base_lr \(1000000000000\.0\) or set clip_gradient_norm"

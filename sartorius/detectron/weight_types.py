@@ -1,0 +1,37 @@
+"""The cell types that weights were trained for, in the order of the network's classes: no tensor tells them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import safe_open
+
+from sartorius.config import load_model_settings
+from sartorius.errors import UserError
+from sartorius.experiment import PROVENANCE
+
+#: Under which name an exported file has them.
+CELL_TYPES = "cell_types"
+
+
+def types_of(weights: Path) -> tuple[str, ...] | None:
+    """The cell types that an exported file names, or the settings of the run that a checkpoint lies in; otherwise None."""
+    if weights.suffix == ".safetensors":
+        with safe_open(weights, "pt") as opened:
+            named = (opened.metadata() or {}).get(CELL_TYPES)
+        return None if named is None else tuple(json.loads(named))
+    if not (
+        weights.parent / PROVENANCE
+    ).is_file():  # a folder of another program's, whose config.yaml is its own
+        return None
+    return load_model_settings(weights.parent / "config.yaml").cell_types
+
+
+def require_types(weights: Path, cell_types: Sequence[str]) -> None:
+    """Raises UserError if the weights are known to be for other types, or for these in another order."""
+    trained = types_of(weights)
+    if trained is not None and trained != tuple(cell_types):
+        raise UserError(
+            f"{weights}: was trained for the cell types {', '.join(trained)}, in this order; the settings have "
+            f"{', '.join(cell_types)}: its cells would have other types' names"
+        )
