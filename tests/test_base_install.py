@@ -114,5 +114,8 @@ def test_a_command_that_needs_torch_says_what_to_install(folder):
 def test_the_page_says_all_that_is_to_be_installed(folder):
     served = bare_sartorius("app")
     assert served.returncode == 2
-    assert "torch, detectron2, not installed; in a clone run `uv sync --extra app --extra detectron`" in served.stderr
+    assert (
+        "torch, detectron2, not installed; in a clone run `uv sync --extra app --extra detectron`"
+        in served.stderr
+    )
     assert "loading" not in served.stderr
