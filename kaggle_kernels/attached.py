@@ -14,18 +14,22 @@ from pathlib import Path
 
 MANIFEST = "sartorius-manifest.json"
 BUNDLE_VERSION = 1
+AGAIN = "make the bundle again and upload it as a new version"
 
 
 def verified(bundle: Path) -> dict:
     """The bundle's manifest, every file it lists being there with its hash; ends the kernel with a message if not."""
-    manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:
+        sys.exit(f"{bundle}: {MANIFEST} is damaged; {AGAIN}")
     if manifest["bundle_version"] != BUNDLE_VERSION:
         sys.exit(f"{bundle}: a bundle of version {manifest['bundle_version']}, expected {BUNDLE_VERSION}")
     wrong = [name for name, digest in manifest["sha256"].items() if _sha256(bundle / name) != digest]
     if wrong:
         sys.exit(
             f"{bundle}: {len(wrong)} of {len(manifest['sha256'])} files are missing or damaged: {', '.join(wrong[:8])}; "
-            "make the bundle again and upload it as a new version"
+            f"{AGAIN}"
         )
     here = "{}.{}".format(*sys.version_info[:2])
     if manifest["python"] != here:

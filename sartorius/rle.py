@@ -154,14 +154,15 @@ def kaggle_runs(rles: Sequence[KaggleRle]) -> tuple[LineRuns, dict[int, str]]:
     numbers, ends, malformed = _parsed([rle.text for rle in rles])
     heights, widths = _columns(rle.size_hw for rle in rles)
     masks = np.repeat(np.arange(len(rles)), np.diff(ends, prepend=0) // 2)
-    runs = LineRuns(masks, numbers[0::2] - 1, numbers[1::2])
+    pairs = LineRuns(masks, numbers[0::2], numbers[1::2])  # as written, with starts from 1
     wrong = np.zeros(len(rles), dtype=bool)
-    for _, faulty in _faults(runs, (heights * widths)[masks]):
+    for _, faulty in _faults(pairs, (heights * widths)[masks]):
         wrong[masks[faulty]] = True
     for mask in np.flatnonzero(wrong).tolist():
-        malformed[mask] = _fault(runs.of_masks(mask, mask + 1), int(heights[mask] * widths[mask]))
+        malformed[mask] = _fault(pairs.of_masks(mask, mask + 1), int(heights[mask] * widths[mask]))
     sound = ~wrong[masks]
-    return LineRuns(*(column[sound] for column in runs)), dict(sorted(malformed.items()))
+    runs = LineRuns(masks[sound], pairs.starts[sound] - 1, pairs.lengths[sound])
+    return runs, dict(sorted(malformed.items()))
 
 
 def areas_px(rles: Sequence[CocoRle]) -> NDArray[np.int64]:
@@ -241,27 +242,27 @@ def _is_whole(token: str) -> bool:
     return digits.isascii() and digits.isdigit() and len(digits) < 20 and -(2**63) <= int(token) < 2**63
 
 
-def _faults(runs: LineRuns, sizes_px: Ints) -> list[tuple[str, NDArray[np.bool_]]]:
+def _faults(pairs: LineRuns, sizes_px: Ints) -> list[tuple[str, NDArray[np.bool_]]]:
     """What can be wrong with pairs, and which pairs are.
 
-    sizes_px: (R,) pixels of the image of each run.
+    pairs: runs with starts from 1. sizes_px: (R,) pixels of the image of each.
     """
-    masks, starts, lengths = runs
+    masks, starts, lengths = pairs
     backwards = np.zeros(len(masks), dtype=bool)
     backwards[1:] = (starts[1:] < (starts + lengths)[:-1]) & (masks[1:] == masks[:-1])
     return [
-        ("a start below 1", starts < 0),
+        ("a start below 1", starts < 1),
         ("a length below 1", lengths < 1),
-        ("a run past the last of {} pixels", lengths > sizes_px - starts),
+        ("a run past the last of {} pixels", lengths > sizes_px + 1 - starts),
         ("backwards", backwards),
     ]
 
 
-def _fault(runs: LineRuns, size_px: int) -> str:
+def _fault(pairs: LineRuns, size_px: int) -> str:
     """What is wrong with the pairs of one mask."""
-    what, faulty = next((what, faulty) for what, faulty in _faults(runs, np.array(size_px)) if faulty.any())
+    what, faulty = next((what, faulty) for what, faulty in _faults(pairs, np.array(size_px)) if faulty.any())
     pair = int(np.argmax(faulty))
-    texts = [f"`{runs.starts[at] + 1} {runs.lengths[at]}`" for at in (pair - 1, pair)]
+    texts = [f"`{pairs.starts[at]} {pairs.lengths[at]}`" for at in (pair - 1, pair)]
     if what != "backwards":
         return f"{what.format(size_px)} in pair {pair + 1}: {texts[1]}"
     return (

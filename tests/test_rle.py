@@ -1,6 +1,7 @@
 """Masks as pixels, competition text and COCO bytes: every way round, against versions that walk pixel by pixel."""
 
 import csv
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,7 @@ def test_a_mask_must_have_two_axes():
         ("1 2 5", "expected pairs `start length …`, got 3 numbers: the last start has no length"),
         ("0 2", "a start below 1 in pair 1: `0 2`"),
         ("-3 2", "a start below 1 in pair 1: `-3 2`"),
+        ("-9223372036854775808 3", "a start below 1 in pair 1: `-9223372036854775808 3`"),
         ("1 2 5 0", "a length below 1 in pair 2: `5 0`"),
         ("1 2 12 2", "a run past the last of 12 pixels in pair 2: `12 2`"),
         ("13 1", "a run past the last of 12 pixels in pair 1: `13 1`"),
@@ -221,7 +223,8 @@ def test_a_mask_must_have_two_axes():
     ],
 )
 def test_malformed_text_is_told_exactly(text, message):
-    runs, malformed = kaggle_runs([KaggleRle((3, 4), text)])
+    with warnings.catch_warnings(action="error"):
+        runs, malformed = kaggle_runs([KaggleRle((3, 4), text)])
     assert malformed == {0: message}
     assert len(runs.masks) == 0
 

@@ -150,4 +150,10 @@ def sartorius(site: Path, arguments: list, end_s: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except Exception as error:
+        if type(error).__name__ != "UserError":
+            raise
+        status = str(error)  # the package's, whose message says it all
+    sys.exit(status)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +17,6 @@ from sartorius.experiment import file_sha256
 from sartorius.files import refuse_foreign, replaced_folder
 
 MANIFEST, DATASET_METADATA, KERNELS = "sartorius-manifest.json", "dataset-metadata.json", "kernels"
-#: Patterns of everything in a bundle.
-PARTS = (
-    MANIFEST, DATASET_METADATA, KERNELS, f"{KERNELS}/*", "attached.py", "README.md", "*.whl", "*.yaml", "weights_*",
-)  # fmt: skip
 #: Raised when the kernels' scripts need another layout of the bundle.
 BUNDLE_VERSION = 1
 
@@ -53,7 +50,7 @@ def write_bundle(
     Raises UserError if the ensemble's files are missing or wrong, a package does not fit the target or cannot be
     fetched, or `out_dir` holds something else.
     """
-    refuse_foreign(out_dir, lambda folder: (folder / MANIFEST).is_file(), "bundle", PARTS)
+    refuse_foreign(out_dir, lambda folder: (folder / MANIFEST).is_file(), "bundle", _parts(out_dir))
     closure = needed(target)
     pins = checkout_file("constraints.txt").read_text(encoding="utf-8")
     with replaced_folder(out_dir) as folder:
@@ -74,6 +71,15 @@ def write_bundle(
         (folder / DATASET_METADATA).write_text(dataset_metadata(naming), encoding="utf-8")
         write_kernels(folder / KERNELS, naming, as_notebooks)
     return Bundle(out_dir, sizes, tuple(sorted(wheels)))
+
+
+def _parts(folder: Path) -> list[str]:
+    """Patterns of all that is part of an earlier bundle: what its manifest lists, and what is never listed."""
+    try:
+        listed = list(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = []
+    return [MANIFEST, DATASET_METADATA, KERNELS, f"{KERNELS}/*", *map(escape, listed)]
 
 
 def _manifest(folder: Path, names: list[str], closure: Closure, wheels: list[str], target: Target) -> str:

@@ -172,7 +172,10 @@ def _part_pixels(settings: EnsembleSettings) -> dict[str, float]:
 
 
 def _usual(seconds: Sequence[float]) -> Usual:
-    counted = seconds[1:] or seconds
+    """Of each image's seconds, without those of the first that took any, which warmed up, if there is another such."""
+    run_on = [place for place, taken_s in enumerate(seconds) if taken_s > 0]
+    warm_up = run_on[0] if len(run_on) > 1 else None
+    counted = [taken_s for place, taken_s in enumerate(seconds) if place != warm_up]
     mean = fmean(counted)
     return Usual(mean, stdev(counted) if len(counted) > 1 else mean, len(counted))
 

@@ -45,22 +45,22 @@ class NarrowingEnsemble:
         clock: Callable[[], float],
     ) -> None:
         self._predictors, self._cache_dir, self._clock = predictors, cache_dir, clock
+        self._keeps = True
         self.settings = settings
         self._sources = open_sources(predictors, settings, cache_dir)
 
     def narrow(self, settings: EnsembleSettings) -> None:
         """Go on with fewer members or views; what they would have found is in no cache.
 
-        Where members and views are fused inside the networks the result is another one, which is not kept.
+        Where members and views are fused inside the networks the result is another one, which is not kept; what the
+        whole ensemble found is still taken from the cache.
         """
-        if settings.stage_wise is not None:
-            self._predictors = {
-                name: predictor.narrowed(settings) if isinstance(predictor, ManyPartsPredictor) else predictor
-                for name, predictor in self._predictors.items()
-            }
-            self._cache_dir = None
         self.settings = settings
-        self._sources = open_sources(self._predictors, settings, self._cache_dir)
+        if settings.stage_wise is None:
+            self._sources = open_sources(self._predictors, settings, self._cache_dir)
+        else:
+            self._sources = [_narrowed(source, settings) for source in self._sources]
+            self._keeps = False
 
     def lacking(self, image_id: str) -> list[str]:
         """Every `member/view` that will be run on an image because it is not in the cache.
@@ -99,7 +99,7 @@ class NarrowingEnsemble:
         for source, found, part_seconds in looks:
             cells[source.name] = found
             seconds.update(part_seconds)
-            if source.folder is not None:
+            if source.folder is not None and self._keeps:
                 _keep(prediction_path(source.folder, image_id), found, picture)
         return seconds
 
@@ -118,6 +118,14 @@ class NarrowingEnsemble:
             return wanted_sources(missing, self.settings, told)
         except UserError:  # told when it is the image's turn
             return missing
+
+
+def _narrowed(source: Source, settings: EnsembleSettings) -> Source:
+    """The source with fewer members or views inside, if its predictor can do with fewer."""
+    predictor = source.predictor
+    if not isinstance(predictor, ManyPartsPredictor):
+        return source
+    return source._replace(predictor=predictor.narrowed(settings))
 
 
 def _keep(path: Path, found: Cells, picture: str) -> None:

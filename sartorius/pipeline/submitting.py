@@ -108,11 +108,13 @@ class _Run:
         self._cells = dict.fromkeys(image_paths, 0)
         self._faults: dict[str, Exception] = {}
         self._dropped: list[str] = []
+        self._written_s = options.clock()
+        self._said_unwritten = False
 
     def finished(self) -> Submitted:
         """Do every image that there is time for."""
         self._growing.write()
-        written_s = self._options.clock()
+        self._written_s = self._options.clock()
         ids = list(self._image_paths)
         self._to_come = self._foreseen(ids)
         unfinished: list[str] = []
@@ -122,9 +124,6 @@ class _Run:
                 unfinished.append(image_id)  # a later one may need no model, or fewer
                 continue
             self._do(image_id, parts)
-            if self._options.clock() - written_s >= WRITE_EVERY_S:
-                self._growing.write()
-                written_s = self._options.clock()
             self._options.report("submit", done + 1, len(ids))
             self._narrow()
         self._growing.write_checked()
@@ -155,9 +154,24 @@ class _Run:
             _say.exception("image %s is left without cells because of a fault", image_id)
             return
         self._cells[image_id] = len(cells)
+        self._write_if_due()
         rest_s = self._options.clock() - began_s - sum(seen.part_seconds.values())
         part_seconds = {**dict.fromkeys(foreseen, 0.0), **seen.part_seconds}
         self._pace.add(ImageSeconds(part_seconds, max(rest_s, 0.0)))
+
+    def _write_if_due(self) -> None:
+        """Write what is known so far every WRITE_EVERY_S; if it cannot be written, the next image tries it again."""
+        if self._options.clock() - self._written_s < WRITE_EVERY_S:
+            return
+        try:
+            self._growing.write()
+            self._written_s = self._options.clock()
+        except (UserError, OSError) as error:
+            if not self._said_unwritten:
+                _say.warning(
+                    "the images done so far are not written yet, the next one tries it again: %s", error
+                )
+            self._said_unwritten = True
 
     def _narrow(self) -> None:
         """Drop what will not fit into the time left."""

@@ -1,6 +1,7 @@
 import filecmp
 import json
 import os
+import shutil
 import sys
 import zipfile
 from importlib.metadata import distribution
@@ -199,6 +200,22 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"precious\.txt is no part of a bundle"):
         write_bundle(ensemble(tmp_path / "again"), tmp_path / "mine", target_here(), NAMING)
     assert (tmp_path / "mine" / "precious.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["tuned.yaml", "weights_old.pth", "mine.whl"])
+def test_files_beside_an_earlier_bundle_that_it_does_not_list_are_the_users_own(bundle, tmp_path, name):
+    shutil.copytree(bundle, tmp_path / "out")
+    (tmp_path / "out" / name).write_text("precious")
+    with pytest.raises(UserError, match=rf"{name} is no part of a bundle"):
+        write_bundle(ensemble(tmp_path / "configs"), tmp_path / "out", target_here(), NAMING)
+    assert (tmp_path / "out" / name).read_text() == "precious"
+
+
+def test_an_earlier_bundle_is_replaced(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "out")
+    (tmp_path / "out" / "README.md").write_text("earlier")
+    write_bundle(ensemble(tmp_path / "configs"), tmp_path / "out", target_here(), NAMING)
+    assert filecmp.cmp(bundle / "README.md", tmp_path / "out" / "README.md", shallow=False)
 
 
 def test_missing_weights_leave_an_earlier_bundle_as_it_was(bundle, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from kaggle_machine import PROJECT, told_the_token
 from kaggle_runs import competition, kaggle_tree, run_kernel, start_kernel
 from tiny_models import write_tiny_data
 
+SCRIPT = PROJECT / "kaggle_kernels/training/train.py"
 ITERATIONS = 6
 OPTIONS = ["--model", "first", "--gpus", 0, "--weights", "random", "--set", f"iterations={ITERATIONS}"]
 RUN = Path("runs/model_first/fold0")
@@ -70,9 +72,7 @@ def iterations_in(kaggle: Path) -> list[int]:
 
 
 def train_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "train_kernel", PROJECT / "kaggle_kernels/training/train.py"
-    )
+    spec = importlib.util.spec_from_file_location("train_kernel", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -143,3 +143,11 @@ def test_what_is_missing_is_said_in_one_message(tmp_path):
         train_script().chosen_config(tmp_path, "third")
     with pytest.raises(SystemExit, match="--model expects one of first, second, got None"):
         train_script().chosen_config(tmp_path, None)
+
+
+def test_a_budget_that_is_no_duration_ends_with_one_message(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "attached", SimpleNamespace(installed=lambda bundle, site: None))
+    places = [f"--{name}={tmp_path}" for name in ("bundle", "data", "working", "input", "site")]
+    monkeypatch.setattr(sys, "argv", ["train.py", *places, "--budget", "8.5 hours"])
+    with pytest.raises(SystemExit, match=r"^--budget: expected a duration such as .*, got '8.5 hours'$"):
+        runpy.run_path(str(SCRIPT), run_name="__main__")

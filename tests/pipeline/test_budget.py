@@ -65,12 +65,17 @@ def test_the_first_image_counts_only_while_it_is_the_only_one(settings):
     assert estimate_of(slow_start[:1], settings, 1).expected == 400
 
 
+def test_an_image_whose_type_leaves_a_part_out_does_not_warm_it_up(settings):
+    timed = [ImageSeconds({"x101/none": x101}, 0) for x101 in (0, 11, 1, 1, 1)]
+    assert usual_seconds(timed, settings).parts["x101/none"] == (0.75, 0.5, 4)
+
+
 def test_what_is_read_fused_and_written_takes_time_too(settings):
     assert estimate_of([seconds(1, 3, rest=2)] * 3, settings, 10).expected == 100
 
 
 def test_the_margin_grows_with_the_spread_and_shrinks_with_the_images_timed(settings):
-    timed = [seconds(0, 0), seconds(1, 1), seconds(2, 2)]  # 4 and 8 s: mean 6, standard deviation 2.83
+    timed = [seconds(9, 9), seconds(1, 1), seconds(2, 2)]  # 4 and 8 s: mean 6, standard deviation 2.83
     estimate = estimate_of(timed, settings, 10)
     assert estimate.expected == 60
     assert estimate.margin == pytest.approx(2 * math.sqrt(8) * math.sqrt(10 + 100 / 2))
@@ -85,7 +90,7 @@ def test_of_each_image_only_what_will_be_run_on_it_takes_time(settings):
 
 
 def test_the_margins_of_parts_are_added_up(settings):
-    parts = [{"r50/none": r50, "x101/none": x101} for r50, x101 in ((0, 0), (1, 8), (3, 4))]
+    parts = [{"r50/none": r50, "x101/none": x101} for r50, x101 in ((9, 9), (1, 8), (3, 4))]
     usual = usual_seconds([ImageSeconds(of_image, 0) for of_image in parts], settings)
     estimate = estimated(usual, [["r50/none", "x101/none"]] * 3 + [["x101/none"]] * 7)
     assert estimate.expected == 3 * 2 + 10 * 6

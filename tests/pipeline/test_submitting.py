@@ -16,7 +16,7 @@ from sartorius.pipeline import (
     submit,
     write_checked,
 )
-from sartorius.submission import Problem, check_submission, read_submission
+from sartorius.submission import Problem, check_submission, read_submission, write_texts
 
 ALL_EMPTY = "id,predicted\nastro_image,\ncort_image,\nempty_image,\n"
 
@@ -161,6 +161,25 @@ def test_the_file_is_complete_and_valid_from_before_the_first_image_on(tmp_path,
         left = tmp_path / f"left{number}.csv"
         left.write_text(text)
         assert check_submission(left, sizes_hw) == []
+
+
+def test_a_disk_that_is_full_for_a_while_costs_only_versions_in_between(tmp_path, scene, monkeypatch, caplog):
+    truth, settings, paths = scene
+    submit(two_predictors(truth), settings, paths, tmp_path / "whole.csv")
+    written = []
+
+    def write(path, texts):
+        written.append(path)
+        if len(written) in (2, 3):
+            raise UserError(f"{path}: the disk is full")
+        write_texts(path, texts)
+
+    monkeypatch.setattr("sartorius.pipeline.submitting.WRITE_EVERY_S", 0)
+    monkeypatch.setattr(growing, "write_texts", write)
+    submitted = submit(two_predictors(truth), settings, paths, tmp_path / "submission.csv")
+    assert (submitted.broken, len(written)) == ({}, 5)  # before, after each of the three images, at the end
+    assert (tmp_path / "submission.csv").read_text() == (tmp_path / "whole.csv").read_text()
+    assert caplog.text.count("the disk is full") == 1
 
 
 def test_a_damaged_file_of_the_cache_is_predicted_again(tmp_path, scene, caplog):
