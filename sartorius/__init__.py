@@ -1,10 +1,10 @@
 """Segment every single cell in microscopy images with ensembles of Detectron2 models.
 
-from sartorius import load_ensemble, measure_cells
+from sartorius import load_ensemble, measure_cells, read_grey, read_image
 
 ensemble = load_ensemble("configs/ensembles/starter.yaml")
-cells = ensemble(image)
-table = measure_cells(cells, image, um_per_px=1.24)
+cells = ensemble(read_image("picture.tif"))
+table = measure_cells(cells, read_grey("picture.tif"), um_per_px=1.24)
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sartorius.api import Ensemble, load_ensemble
     from sartorius.cells import Cells
-    from sartorius.data.images import read_image
+    from sartorius.data.images import read_grey, read_image
     from sartorius.errors import UserError
     from sartorius.formats import read_any, write_any
     from sartorius.fusion import fuse
@@ -36,6 +36,7 @@ _MODULES = {
     "measure_types": "morphometrics",
     "overlay": "plots",
     "read_any": "formats",
+    "read_grey": "data.images",
     "read_image": "data.images",
     "write_any": "formats",
     "write_picture": "plots",
@@ -54,6 +55,7 @@ __all__ = [
     "measure_types",
     "overlay",
     "read_any",
+    "read_grey",
     "read_image",
     "write_any",
     "write_picture",

@@ -15,7 +15,7 @@ from bright_blobs import BrightBlobs, with_discs
 from fake_predictors import small_truth
 
 import sartorius
-from sartorius import Ensemble, read_any, write_any
+from sartorius import Ensemble, measure_cells, read_any, read_grey, read_image, write_any
 from sartorius.config.ensemble import EnsembleSettings
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -62,6 +62,16 @@ def test_a_picture_is_measured(monkeypatch, capsys, scene):
     assert len(table) == 6
     np.testing.assert_allclose(table["area_um2"], np.pi * 12**2 * 1.24**2, rtol=0.05)
     assert "circularity" in capsys.readouterr().out
+
+
+def test_intensities_of_a_measured_picture_are_the_files_own(monkeypatch, scene):
+    picture, table_csv = scene.folder / "picture.tif", scene.folder / "cells.csv"
+    tifffile.imwrite(picture, with_discs((120, 160), DISCS).astype(np.uint16) * 257)
+    run(monkeypatch, "measure_a_picture.py", picture, table_csv)
+    cells = sartorius.load_ensemble("")(read_image(picture))
+    expected = measure_cells(cells, read_grey(picture))["mean_intensity"]
+    assert expected.max() > 255
+    np.testing.assert_allclose(pd.read_csv(table_csv)["mean_intensity"], expected)
 
 
 def test_two_programs_results_are_fused(monkeypatch, capsys, tmp_path):

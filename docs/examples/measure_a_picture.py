@@ -3,14 +3,13 @@
 import sys
 from pathlib import Path
 
-from sartorius import load_ensemble, measure_cells, read_image
+from sartorius import load_ensemble, measure_cells, read_grey, read_image
 
 
 def main(picture: str, table_csv: str) -> None:
     """Write one row of measurements for each cell."""
-    image = read_image(Path(picture))
-    cells = load_ensemble("configs/ensembles/starter.yaml")(image, Path(picture).stem)
-    table = measure_cells(cells, image, um_per_px=1.24)
+    cells = load_ensemble("configs/ensembles/starter.yaml")(read_image(picture), Path(picture).stem)
+    table = measure_cells(cells, read_grey(picture), um_per_px=1.24)
     table.to_csv(table_csv, index=False)
     print(table[["cell_type", "score", "area_um2", "circularity"]].describe())
 

@@ -95,11 +95,15 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         raise UserError(f"{path}: {error}; export it again without them") from None
 
 
-def read_grey(path: Path) -> NDArray[Any]:
-    """The grey values of an image in the number type of its file, shape (height, width).
+def read_grey(path: str | Path) -> NDArray[Any]:
+    """The grey values of a PNG, JPG or TIFF file as they are, in the file's number type, shape (height, width).
 
-    path: as `list_images` gives it. Raises UserError as `read_image`.
+    These can be compared between images, and `measure_cells` takes them; `read_image` scales each image or stack
+    of more than 8 bits by its own maximum.
+    path: as for `read_image`; colour is weighted in the same way.
+    Raises UserError as `read_image`, but takes pixels that are no numbers.
     """
+    path = Path(path)
     file, plane = _file_and_plane(path)
     head = _file_bytes(file, len(PNG_START))
     if head.startswith(TIFF_STARTS):

@@ -104,7 +104,8 @@ def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -
     """Write `<path>/<image id>/<cell type>.tif` for each type that occurs anywhere, and `labels.csv`.
 
     Labels count from 1 through all cells of an image. A pixel that cells of one type share goes to the surest.
-    Raises UserError if a type is called as what lies beside label images and is not read.
+    Raises UserError if a type is called as what lies beside label images and is not read, or several as label images
+    that tell no type.
     """
     types = sorted({str(name) for cells in found.values() for name in cells.cell_types})
     for name in types:
@@ -113,6 +114,12 @@ def write_labels_by_type(path: Path, found: Mapping[str, Cells], known: Known) -
                 f"the cell type {name!r} would be the name of a label image, but files of this name are not read as "
                 "such; rename the type, or write `labels`"
             )
+    untold = [repr(name) for name in types if _told_type(name) == UNKNOWN_CELL_TYPE]
+    if len(untold) > 1:
+        raise UserError(
+            f"the cell types {', '.join(untold)} would be names of label images that tell no type, of which an image may "
+            "have one; rename all but one type, or write `labels`"
+        )
     for image_id, cells in found.items():
         for name in types or [_UNTYPED[0]]:
             _write_image(path / image_id / f"{name}.tif", drawn_labels(cells, name))
@@ -153,10 +160,13 @@ def _files_of_folder(path: Path) -> Iterator[_LabelFile]:
         yield _LabelFile(image.stem, UNKNOWN_CELL_TYPE, image)
     for folder in filter(Path.is_dir, [] if images else entries):
         for file in filter(_is_image, sorted(folder.iterdir())):
-            name = file.stem.lower()
-            if name not in _NO_LABELS:
-                cell_type = UNKNOWN_CELL_TYPE if name in _UNTYPED else file.stem
-                yield _LabelFile(folder.name, cell_type, file)
+            if file.stem.lower() not in _NO_LABELS:
+                yield _LabelFile(folder.name, _told_type(file.stem), file)
+
+
+def _told_type(name: str) -> str:
+    """The type of the cells in a label image of this name."""
+    return UNKNOWN_CELL_TYPE if name.lower() in _UNTYPED else name
 
 
 def _is_image(path: Path) -> bool:

@@ -31,10 +31,14 @@ CONVERTED = "converted"
 
 
 class Target(NamedTuple):
-    """How a format is written; suffix: the ending of its file, "" for a folder."""
+    """How a format is written.
+
+    suffix: the ending of its file, "" for a folder. names_types: whether cell types are in names of files.
+    """
 
     write: Writer
     suffix: str
+    names_types: bool = False
 
 
 def write_any(
@@ -50,17 +54,18 @@ def write_any(
     found: cells by image id, which is what they are written under, whatever id the record has.
     images: image files by id, for formats that name files.
     reference: the COCO file whose numbers of images and categories a file of COCO results gets.
-    Raises UserError if the path does not fit the format, or an image or cell type has a name that no file can have.
+    Raises UserError if the path does not fit the format, or an image, or a cell type that names files of the format,
+    has a name that no file can have.
     """
     path, format_name = Path(path), as_format_name(format_name)
     require_target(path, format_name)
-    names = {*found, *(str(name) for cells in found.values() for name in cells.cell_types)}
-    for name in sorted(names):
+    target, known = TARGETS[format_name], Known(images, None if reference is None else Path(reference))
+    typed = found.values() if target.names_types else ()
+    for name in sorted({*found, *(str(name) for cells in typed for name in cells.cell_types)}):
         if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
             raise UserError(
                 f"{path}: {name!r} cannot be part of a file's name; rename the image or cell type"
             )
-    target, known = TARGETS[format_name], Known(images, None if reference is None else Path(reference))
     in_order = {image_id: replace(cells, image_id=image_id) for image_id, cells in sorted(found.items())}
     if target.suffix:
         target.write(path, in_order, known)
@@ -114,8 +119,8 @@ TARGETS: dict[FormatName, Target] = {
     "livecell": Target(write_livecell, ".json"),
     "labels": Target(write_labels, ""),
     "labels-png": Target(write_png_labels, ""),
-    "labels-by-type": Target(write_labels_by_type, ""),
+    "labels-by-type": Target(write_labels_by_type, "", names_types=True),
     "yolo": Target(write_yolo, ""),
-    "imagej": Target(write_imagej, ""),
+    "imagej": Target(write_imagej, "", names_types=True),
     "geojson": Target(write_geojson, ""),
 }

@@ -44,7 +44,7 @@ def measure_cells(
     """One row of measurements for each cell, in the order of `cells`.
 
     image: (height, width) grey values or (height, width, 3 or 4) colours of any number type, for the two intensity
-        columns; None leaves them out.
+        columns, as `read_grey` returns them (`read_image` scales each by itself); None leaves them out.
     um_per_px: micrometres per pixel; every length and area then has a second column in µm or µm².
     known: what earlier calls have measured on masks in this image; those are not measured again, new ones are added.
 
@@ -64,7 +64,9 @@ def measure_cells(
     - circularity: 4 pi (area + hole area) / perimeter², 1 for a disc, never more
     - solidity: area / area of the convex hull of the outline, 1 for convex cells, never more
     - feret_diameter_px: the largest caliper opening; see `outlines.feret_diameter_px`
-    - mean_intensity, intensity_std: of the image under the cell, population standard deviation (x), in grey values
+    - mean_intensity, intensity_std: of the image under the cell, population standard deviation (x), in the
+        image's own values: those of `read_grey` are the file's and can be compared between images, those of
+        `read_image` cannot
     - nearest_neighbour_px: from the cell's centre to the nearest other centre in the image
     - touches_border: whether a pixel of it lies at the edge of the image, so that part of the cell may be cut off
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from drawing import cell, drawn
+from drawing import cell, cells, drawn
 
 from sartorius.errors import UserError
 from sartorius.formats import convert, read_any, write_any
@@ -71,6 +71,22 @@ def test_types_whose_label_images_would_be_passed_over_are_refused(tmp_path, nam
     assert not any((tmp_path / "out").glob("*"))
     write_any(tmp_path / "labels", found, "labels")
     assert read_any(tmp_path / "labels")["a"].cell_types.tolist() == [name]
+
+
+@pytest.mark.parametrize("names", [("label", "unknown"), ("Mask", "mask"), ("cort", "masks", "unknown")])
+def test_types_whose_label_images_would_be_of_one_type_are_refused(tmp_path, names):
+    found = {name: cell("##", image_id=name, cell_type=name) for name in names}
+    told = ", ".join(map(repr, names[-2:]))
+    with pytest.raises(UserError, match=f"the cell types {told} would be names of label images that tell no"):
+        write_any(tmp_path / "out", found, "labels-by-type")
+    assert not any((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["mask", "unknown"])
+def test_one_type_may_be_called_as_label_images_that_tell_none(tmp_path, name):
+    drawn_ones = [cell(rows, image_id="a", cell_type=of) for rows, of in (("##..", name), ("..##", "cort"))]
+    write_any(tmp_path / "out", {"a": cells(*drawn_ones)}, "labels-by-type")
+    assert read_any(tmp_path / "out")["a"].cell_types.tolist() == [name, "cort"]
 
 
 @pytest.mark.parametrize("place", ["{0}", "{0}/{1}"])

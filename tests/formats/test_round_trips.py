@@ -146,6 +146,16 @@ def test_types_and_sources_that_read_as_something_else_stay_text(tmp_path, name,
     assert columns(read_back(target(tmp_path, name), name, before)) == columns(before)
 
 
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("imagej", "labels-by-type")])
+def test_types_that_no_file_can_be_called_stay_where_no_file_is_called_after_them(tmp_path, name):
+    before = {"a": cell("##../##..", image_id="a", cell_type="n/a")}
+    write_any(target(tmp_path, name), before, name)
+    after = read_back(target(tmp_path, name), name, before)
+    kept = name in TYPED and name != "coco-results"
+    assert (columns(after)["types"] == ["n/a"]) == kept
+    assert ("types" in " ".join(differences(before, after))) == (not kept)
+
+
 def test_livecell_fills_holes_and_names_no_type(tmp_path):
     before = {"a": drawn_cells(cell(RING, cell_type="cort"))}
     write_any(tmp_path / "a.json", before, "livecell")
@@ -251,8 +261,11 @@ def test_writing_a_folder_again_after_an_interruption_works(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["../a", "a/b", ""])
 def test_names_that_would_leave_the_folder_are_refused(tmp_path, name):
+    for folder_format in ("labels-by-type", "imagej"):
+        with pytest.raises(UserError, match="cannot be part of a file's name"):
+            write_any(tmp_path / "out", {"a": cell("##", cell_type=name)}, folder_format)
     with pytest.raises(UserError, match="cannot be part of a file's name"):
-        write_any(tmp_path / "out", {"a": cell("##", cell_type=name)}, "labels-by-type")
+        write_any(tmp_path / "out.json", {name: cell("##")}, "coco")
 
 
 @pytest.mark.parametrize("name", FORMATS)
