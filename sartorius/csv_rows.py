@@ -94,9 +94,9 @@ def text_fault(data: bytes) -> Problem | None:
     return None
 
 
-def shortened(text: str, characters: int = 40) -> str:
-    """The text in quotes for a message, cut where it is longer."""
-    return repr(text) if len(text) <= characters else f"{text[:characters]!r}…"
+def shortened(text: str) -> str:
+    """The text in quotes for a message, cut after 40 characters."""
+    return repr(text) if len(text) <= 40 else f"{text[:40]!r}…"
 
 
 def _file_bytes(path: Path) -> bytes:

@@ -55,8 +55,8 @@ def written_png(path: Path, discs: Sequence[Disc] = DISCS) -> Path:
     return path
 
 
-def written_tiff_16_bit(path: Path, discs: Sequence[Disc] = DISCS) -> Path:
-    tifffile.imwrite(path, drawn_image(discs).astype(np.uint16) * 257)
+def written_tiff_16_bit(path: Path) -> Path:
+    tifffile.imwrite(path, drawn_image().astype(np.uint16) * 257)
     return path
 
 

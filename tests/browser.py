@@ -104,9 +104,9 @@ class Visit:
     def open_tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
 
-    def set_threshold(self, value: float, cell_type: str = "astro") -> None:
-        """Type a threshold beside its slider."""
-        self.page.fill(f"#confidence-{cell_type} input[type=number]", str(value))
+    def set_threshold(self, value: float) -> None:
+        """Type a threshold of astro beside its slider."""
+        self.page.fill("#confidence-astro input[type=number]", str(value))
 
     def wait_for_text(self, selector: str, text: str) -> None:
         """Wait until the first of these elements shows exactly this."""

@@ -37,9 +37,9 @@ def coloured(pixels):
     return pixels.max(axis=2).astype(int) - pixels.min(axis=2) > 20
 
 
-def square_cell(side=100, left=40, top=60):
+def square_cell():
     mask = np.zeros((200, 300), dtype=bool)
-    mask[top : top + side, left : left + side] = True
+    mask[60:160, 40:140] = True
     return annotated("one", (200, 300), [coco_from_dense(mask)], ["cort"])
 
 
@@ -161,16 +161,16 @@ def test_the_legend_counts_the_cells_of_each_type():
     one, two = (
         overlay(grey(50, 400), found)[:HEADER_PX]
         for found in (
-            annotated("many", (50, 400), square_masks(50, 400, 1), ["cort"]),
-            annotated("many", (50, 400), square_masks(50, 400, 2), ["cort", "astro"]),
+            annotated("many", (50, 400), square_masks(1), ["cort"]),
+            annotated("many", (50, 400), square_masks(2), ["cort", "astro"]),
         )
     )
     assert [swatches(header) for header in (one, two)] == [{OKABE_ITO[2]}, {OKABE_ITO[1], OKABE_ITO[2]}]
 
 
 def test_a_type_has_one_colour_in_all_pictures_that_name_the_same_types_and_in_found_and_true_cells():
-    hela = annotated("one", (50, 400), square_masks(50, 400, 1), ["hela"])
-    both = annotated("one", (50, 400), square_masks(50, 400, 2), ["bv2", "hela"])
+    hela = annotated("one", (50, 400), square_masks(1), ["hela"])
+    both = annotated("one", (50, 400), square_masks(2), ["bv2", "hela"])
     alone, named, beside = (
         overlay(grey(50, 400), hela, **more)[:HEADER_PX, :800]
         for more in ({}, {"cell_types": ["hela", "bv2"]}, {"truth": both})
@@ -180,8 +180,8 @@ def test_a_type_has_one_colour_in_all_pictures_that_name_the_same_types_and_in_f
     ]  # fmt: skip
 
 
-def square_masks(height, width, count):
-    masks = np.zeros((count, height, width), dtype=bool)
+def square_masks(count):
+    masks = np.zeros((count, 50, 400), dtype=bool)
     masks[:, 5:20, 5:20] = True
     return [coco_from_dense(mask) for mask in masks]
 

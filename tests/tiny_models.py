@@ -37,16 +37,16 @@ TINY_FLOWS = ModelSettings(
 )
 
 
-def write_tiny_data(folder: Path, images: int = 4, size_hw: tuple[int, int] = (72, 96)) -> Path:
+def write_tiny_data(folder: Path, images: int = 4) -> Path:
     """A data set in the competition's layout: bright squares on noise, one cell type after the other."""
     import cv2
 
     rng = np.random.default_rng(5)
-    height, width = size_hw
+    height, width = 72, 96
     rows = []
     (folder / "train").mkdir(parents=True)
     for number in range(images):
-        image = rng.integers(90, 130, size_hw, dtype=np.uint8)
+        image = rng.integers(90, 130, (height, width), dtype=np.uint8)
         for row, col in ((8, 10), (40, 60)):
             image[row : row + 12, col : col + 16] = 220
             text = " ".join(f"{(row + line) * width + col + 1} 16" for line in range(12))

@@ -49,9 +49,9 @@ def mean_with(settings: EnsembleSettings, scene: SimpleNamespace) -> float:
     )
 
 
-def written_scene(folder: Path, images_per_type: int = 2) -> SimpleNamespace:
+def written_scene(folder: Path) -> SimpleNamespace:
     """An ensemble, its prediction cache, the truth and folds: half of the images in fold 0, half in fold 1."""
-    data = synthesize(folder / "data", images_per_type, seed=3)
+    data = synthesize(folder / "data", images_per_type=2, seed=3)
     truth = read_truth(data / "train.csv")
     ensemble = folder / "ensemble.yaml"
     ensemble.write_text(ENSEMBLE)

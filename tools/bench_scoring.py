@@ -27,7 +27,7 @@ from sartorius.data.competition import image_folder, read_truth, truth_csv
 from sartorius.data.images import list_images, read_image
 from sartorius.data.synthetic import synthesize
 from sartorius.metrics.bootstrap import RESAMPLES, mean_interval
-from sartorius.metrics.coco import MAX_DETECTIONS, coco_ap
+from sartorius.metrics.coco import MAX_DETECTIONS, coco_figures
 from sartorius.metrics.competition import evaluate
 from sartorius.morphometrics import measure_cells
 from sartorius.postprocess import remove_overlap
@@ -98,7 +98,7 @@ def measured(cells: Cells, image: NDArray[np.uint8]) -> str:
 
 
 def pycocotools_ap(found: Mapping[str, Cells], truth: Mapping[str, Cells]) -> str:
-    """Mask AP at the same cap, types ignored as in `coco_ap`, by pycocotools."""
+    """Mask AP at the same cap, types ignored as in `coco_figures`, by pycocotools."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -160,7 +160,11 @@ def rows(data: Path, peer: bool) -> list[Row]:
     table = [
         timed("competition mAP", amount, lambda: f"mAP {evaluate(found, truth).total:.4f}"),
         timed("its 95 % interval", f"{RESAMPLES:,} resamples", lambda: interval(scores)),
-        timed("COCO mask AP, faster-coco-eval", amount, lambda: f"AP {coco_ap(found, truth, 'mask').ap:.4f}"),
+        timed(
+            "COCO mask AP, faster-coco-eval",
+            amount,
+            lambda: f"AP {coco_figures(found, truth, 'mask')['ap']:.4f}",
+        ),
     ]
     if peer:
         with contextlib.redirect_stdout(io.StringIO()):

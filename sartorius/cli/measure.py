@@ -41,16 +41,17 @@ def measure(
     """Measure cells: one row per cell, one per image, and the distribution of each quantity per cell type."""
     from sartorius.cli.inputs import competition_tables
     from sartorius.cli.progress import shown_progress
-    from sartorius.files import refuse_input
+    from sartorius.files import refuse_input, require_writable
     from sartorius.formats.label_table import TABLE
     from sartorius.morphometrics import table_paths, write_measurements
     from sartorius.pipeline.measuring import measure_file
 
     for table in table_paths(out):
         refuse_input(table, [cells, cells / TABLE, *(competition_tables(images) if images else [])])
+        require_writable(table)
     paths = images_to_read(images, split)
     with shown_progress() as report:
-        measurements = measure_file(cells, paths, um_per_px, report=report)
+        measurements = measure_file(cells, paths, um_per_px, report)
     tables = write_measurements(out, measurements)
     rows = dict(zip(measurements._fields, map(len, measurements), strict=True))
     if as_json:

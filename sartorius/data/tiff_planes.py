@@ -111,7 +111,7 @@ def _stack_levels(path: Path, _changed_ns: int, _bytes: int) -> Levels | None:
 @contextmanager
 def _opened(path: Path) -> Iterator[list[_Plane]]:
     """The planes of a file in order; thumbnails, the smaller levels of a pyramid and other files' planes are left out."""
-    with _silent("tifffile"):
+    with _silent():
         try:
             with tifffile.TiffFile(path) as tiff:
                 planes = _planes(tiff)
@@ -226,12 +226,12 @@ def _decoded_by_opencv(path: Path, page: Any) -> NDArray[Any]:
 
 
 @contextmanager
-def _silent(logger_name: str) -> Iterator[None]:
-    """A library's log messages left out: what is wrong with a file is told once, by our own error.
+def _silent() -> Iterator[None]:
+    """Log messages of tifffile left out: what is wrong with a file is told once, by our own error.
 
     By a filter of its own, so that blocks of several threads may end in any order.
     """
-    logger, nothing = logging.getLogger(logger_name), _Nothing()
+    logger, nothing = logging.getLogger("tifffile"), _Nothing()
     logger.addFilter(nothing)
     try:
         yield

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from sartorius.cells import Cells
 from sartorius.config.fusion import (
-    GaussianDecay,
     LinearDecay,
     NmsSettings,
     NmwSettings,
@@ -22,15 +21,13 @@ from sartorius.config.fusion import (
     WbfSettings,
 )
 from sartorius.fusion.clusters import NONE, Clusters, grouped
-from sartorius.fusion.detections import Detections
+from sartorius.fusion.detections import LEAST_WEIGHT, Detections, soft_boxes
 from sartorius.line_runs import Ints
 
 Floats = NDArray[np.float64]
 
 #: Boxes compared with all rows at once.
 CHUNK = 64
-#: Lowest weight of a row in a mean box: a mean of rows with score 0 has no place.
-LEAST_WEIGHT = 1.0e-6
 
 
 def box_nms(found: Detections, boxes: Floats, settings: NmsSettings) -> Clusters:
@@ -58,7 +55,7 @@ def soft_nms(found: Detections, boxes: Floats, settings: SoftNmsSettings) -> Clu
     decay = settings.decay
     seed, scores = np.full(len(boxes), NONE, dtype=np.int64), np.zeros(len(boxes))
     method, min_iou, sigma = (
-        (1, decay.min_iou, 1.0) if isinstance(decay, LinearDecay) else (2, 0.0, _sigma(decay))
+        (1, decay.min_iou, 1.0) if isinstance(decay, LinearDecay) else (2, 0.0, decay.sigma)
     )
     for rows in _rows_by_type(found, settings.across_types):
         lowered = found.votes[rows].copy()
@@ -111,10 +108,7 @@ def detected_boxes(found: Detections, parts: list[Cells]) -> Floats:
     parts: the sources' records in the order of `found.names`.
     """
     tight = found.boxes_xyxy.astype(np.float64)
-    boxes = np.concatenate(
-        [part.boxes_xyxy if part.soft_boxes_xyxy is None else part.soft_boxes_xyxy for part in parts]
-    )[found.origin]
-    inside = np.clip(boxes.astype(np.float64), 0, _extent(found))
+    inside = np.clip(soft_boxes(found, parts), 0, _extent(found))
     has_area = np.all(inside[:, 2:] > inside[:, :2], axis=1)
     return np.where(has_area[:, None], inside, tight)
 
@@ -125,10 +119,6 @@ def _survivors(boxes: Floats, min_iou: float) -> Ints:
     nms = getattr(ensemble_boxes_nms.nms_float_fast, "py_func", ensemble_boxes_nms.nms_float_fast)
     falling = np.arange(len(boxes), 0, -1, dtype=np.float64)
     return np.sort(np.asarray(nms(boxes, falling, min_iou), dtype=np.int64))
-
-
-def _sigma(decay: GaussianDecay) -> float:
-    return decay.sigma
 
 
 def _extent(found: Detections) -> Floats:

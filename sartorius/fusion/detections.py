@@ -13,6 +13,9 @@ from sartorius.line_runs import Ints
 
 Floats = NDArray[np.float64]
 
+#: Lowest weight of a row in a mean box or mask: rows with score 0 alone would have no mean.
+LEAST_WEIGHT = 1.0e-6
+
 
 class Detections(NamedTuple):
     """The N detections of all sources that have pixels, by falling vote; ties by source name, then by `_key`.
@@ -82,6 +85,15 @@ def detections(sources: Mapping[str, Cells], weights: Mapping[str, float] | None
         areas_px=areas_px(runs),
         boxes_xyxy=boxes_xyxy(runs, rows.size_hw[0]),
     )
+
+
+def soft_boxes(found: Detections, parts: list[Cells]) -> Floats:
+    """(N, 4) the boxes in pixels that the soft masks lie on, or the masks' tight boxes where a source has no soft masks.
+
+    parts: the sources' records in the order of `found.names`.
+    """
+    boxes = [part.boxes_xyxy if part.soft_boxes_xyxy is None else part.soft_boxes_xyxy for part in parts]
+    return np.concatenate(boxes)[found.origin].astype(np.float64)
 
 
 def _source_weights(names: tuple[str, ...], weights: Mapping[str, float] | None) -> Floats:

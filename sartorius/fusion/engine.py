@@ -22,7 +22,7 @@ from sartorius.config.fusion import (
 from sartorius.config.per_type import values_for
 from sartorius.fusion import boxes
 from sartorius.fusion.clusters import Clusters, with_votes
-from sartorius.fusion.detections import Detections, detections
+from sartorius.fusion.detections import LEAST_WEIGHT, Detections, detections, soft_boxes
 from sartorius.fusion.overlaps import mask_clusters, mask_nms
 from sartorius.fusion.scoring import confidences, voted_types
 from sartorius.line_runs import Ints
@@ -32,8 +32,6 @@ from sartorius.soft_masks import grid_bounds
 
 Floats = NDArray[np.float64]
 
-#: Weight in a mean mask of a row with score 0.
-LEAST_WEIGHT = 1.0e-6
 #: Where a row keeps its own mask, the probability inside it is that of the pixels from here on.
 OWN_MASK_THRESHOLD = 0.5
 
@@ -172,9 +170,7 @@ def _probabilities(found: Detections, parts: list[Cells]) -> Probabilities:
     sides = np.concatenate(
         [np.full(len(part), grid.shape[-1]) for part, grid in zip(parts, grids, strict=True)]
     )
-    boxes_xyxy = np.concatenate(
-        [part.boxes_xyxy if part.soft_boxes_xyxy is None else part.soft_boxes_xyxy for part in parts]
-    )[found.origin].astype(np.float64)
+    boxes_xyxy = soft_boxes(found, parts)
     values = sides.astype(np.int64) ** 2
     grid_starts, sides = (np.cumsum(values) - values)[found.origin], sides[found.origin].astype(np.int64)
     on_grid = grid_bounds(boxes_xyxy, sides, found.size_hw)

@@ -42,30 +42,24 @@ def draws(n_images: int, rng: np.random.Generator, resamples: int = RESAMPLES) -
     return rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=resamples).astype(np.int64)
 
 
-def mean_interval(
-    image_scores: Floats, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Interval:
+def mean_interval(image_scores: Floats, rng: np.random.Generator) -> Interval:
     """The mean of (I,) scores of images with its percentile bootstrap interval; one image has no width."""
-    return mean_intervals(image_scores[:, None], rng, resamples, level)[0]
+    return mean_intervals(image_scores[:, None], rng)[0]
 
 
 def mean_intervals(
-    image_scores: Floats, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
+    image_scores: Floats, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> list[Interval]:
     """The interval of each column of (I, K) scores, all from the same draws of images."""
     means = draws(len(image_scores), rng, resamples) @ image_scores / len(image_scores)
     return [
-        Interval(float(value), *bounds(column, level))
+        Interval(float(value), *bounds(column))
         for value, column in zip(image_scores.mean(axis=0), means.T, strict=True)
     ]
 
 
 def paired_difference(
-    image_scores: Floats,
-    other_scores: Floats,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
+    image_scores: Floats, other_scores: Floats, rng: np.random.Generator
 ) -> PairedDifference:
     """How much better (I,) scores are than those of another result on the same images in the same order.
 
@@ -77,12 +71,12 @@ def paired_difference(
             f"scores have shapes {image_scores.shape} and {other_scores.shape}, expected the same images"
         )
     differences = image_scores - other_scores
-    means = draws(len(differences), rng, resamples) @ differences / len(differences)
+    means = draws(len(differences), rng) @ differences / len(differences)
     better = float((means > 0).mean() + (means == 0).mean() / 2)
-    return PairedDifference(float(differences.mean()), *bounds(means, level), better)
+    return PairedDifference(float(differences.mean()), *bounds(means), better)
 
 
-def bounds(figures: NDArray[Any], level: float = LEVEL) -> tuple[float, float]:
-    """The percentiles that hold the middle `level` of the resampled figures."""
-    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
+def bounds(figures: NDArray[Any]) -> tuple[float, float]:
+    """The percentiles that hold the middle `LEVEL` of the resampled figures."""
+    low, high = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

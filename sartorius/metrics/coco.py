@@ -5,7 +5,6 @@ a hit, and each image's detections beyond the cap are left out. pycocotools' def
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ LARGEST_PX = 10**10
 #: Each costs as much as ranking all cells.
 RESAMPLES = 200
 
-#: COCO figures by the names of `CocoScore`; None where there is no true cell to count.
+#: The figures of `coco_figures` by name; None where there is no true cell to count.
 Figures = dict[str, Interval | None]
 
 
@@ -45,55 +44,22 @@ class SizeBounds(NamedTuple):
 COCO_SIZES = SizeBounds(32**2, 96**2)
 
 
-@dataclass(frozen=True)
-class CocoScore:
-    """COCO figures in [0, 1] at one detection cap; None where there is no true cell to count.
-
-    ap: mean over IoU .50, .55, …, .95; ap50, ap75: at one IoU; ap_small, ap_medium, ap_large: by area of the true cell.
-    recall: mean over IoU of the share of true cells found, COCO's AR.
-    """
-
-    shape: Shape
-    max_detections: int
-    ap: float | None
-    ap50: float | None
-    ap75: float | None
-    ap_small: float | None
-    ap_medium: float | None
-    ap_large: float | None
-    recall: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that the json module writes."""
-        return asdict(self)
-
-
-def coco_ap(
+def coco_figures(
     predictions: Mapping[str, Cells],
     truth: Mapping[str, Cells],
     shape: Shape,
     max_detections: int = MAX_DETECTIONS,
-    sizes: SizeBounds = COCO_SIZES,
-) -> CocoScore:
-    """The COCO figures over the images of `truth`, cell types ignored as in the competition.
+) -> dict[str, float | None]:
+    """The COCO figures in [0, 1] over the images of `truth`, cell types ignored as in the competition.
 
+    ap: mean over IoU .50, .55, …, .95; ap50, ap75: at one IoU; ap_small, ap_medium, ap_large: by area of the true cell.
+    recall: mean over IoU of the share of true cells found, COCO's AR.
+    A figure without a true cell to count is None.
     For figures per type pass the images of one type: an image of this data holds one. Boxes are the masks' tight ones.
     Raises UserError for predictions of images that `truth` does not have or of another size.
     """
-    return coco_aps(predictions, truth, shape, (max_detections,), sizes)[0]
-
-
-def coco_aps(
-    predictions: Mapping[str, Cells],
-    truth: Mapping[str, Cells],
-    shape: Shape,
-    caps: tuple[int, ...],
-    sizes: SizeBounds = COCO_SIZES,
-) -> list[CocoScore]:
-    """One `CocoScore` for each of the ascending detection caps, counted in one pass; see `coco_ap`."""
-    evaluator = _evaluated(predictions, truth, shape, caps, sizes)
-    evaluator.accumulate()
-    return [_score(shape, cap, evaluator.eval, place) for place, cap in enumerate(caps)]
+    evaluator = _evaluated(predictions, truth, shape, (max_detections,), COCO_SIZES)
+    return _figures(evaluator.eval, 0)
 
 
 def coco_intervals(
@@ -102,11 +68,9 @@ def coco_intervals(
     shape: Shape,
     rng: np.random.Generator,
     max_detections: int = MAX_DETECTIONS,
-    sizes: SizeBounds = COCO_SIZES,
-    resamples: int = RESAMPLES,
 ) -> Figures:
-    """The figures of `coco_ap` by name, each with a bootstrap interval over images; None where there is no figure."""
-    return coco_intervals_at(predictions, truth, shape, rng, (max_detections,), sizes, resamples)[0]
+    """What `coco_figures` returns, each with a bootstrap interval over images."""
+    return coco_intervals_at(predictions, truth, shape, rng, (max_detections,), COCO_SIZES)[0]
 
 
 def coco_intervals_at(
@@ -115,18 +79,16 @@ def coco_intervals_at(
     shape: Shape,
     rng: np.random.Generator,
     caps: tuple[int, ...],
-    sizes: SizeBounds = COCO_SIZES,
-    resamples: int = RESAMPLES,
+    sizes: SizeBounds,
 ) -> list[Figures]:
     """What `coco_intervals` returns for each of the ascending detection caps, all from the same draws of images.
 
     Cells are matched once; each resample only ranks them again, half a millisecond per image and cap.
     """
     evaluator = _evaluated(predictions, truth, shape, caps, sizes)
-    evaluator.accumulate()
     matched = np.array(evaluator._evalImgs_cpp, dtype=object).reshape(-1, len(truth))  # (size, image)
     resampled = []
-    for _ in range(resamples):
+    for _ in range(RESAMPLES):
         picked = matched[:, rng.integers(len(truth), size=len(truth))]
         accumulated = COCOevalAccumulate(evaluator._paramsEval, picked.ravel().tolist())
         resampled.append([_figures(accumulated, place) for place in range(len(caps))])
@@ -146,7 +108,7 @@ def _evaluated(
     caps: tuple[int, ...],
     sizes: SizeBounds,
 ) -> COCOeval_faster:
-    """The evaluator with the cells of every image matched, to be accumulated."""
+    """The evaluator with the cells of every image matched and ranked."""
     if not caps or list(caps) != sorted(set(caps)) or caps[0] < 1:
         raise ValueError(f"caps must be ascending whole numbers from 1, got {caps}")
     refuse_mismatches(predictions, truth)
@@ -164,15 +126,12 @@ def _evaluated(
     most = max([1, *map(len, predictions.values())])  # room is made for as many as a cap allows
     evaluator.params.maxDets = [min(cap, most) for cap in caps]
     evaluator.evaluate()
+    evaluator.accumulate()
     return evaluator
 
 
-def _score(shape: Shape, cap: int, accumulated: Mapping[str, Any], place: int) -> CocoScore:
-    return CocoScore(shape=shape, max_detections=cap, **_figures(accumulated, place))
-
-
 def _figures(accumulated: Mapping[str, Any], place: int) -> dict[str, float | None]:
-    """The figures at one detection cap by the names of `CocoScore`."""
+    """The figures at one detection cap, see `coco_figures`."""
     # (IoU, recall, category, size, cap) and (IoU, category, size, cap)
     precision = np.asarray(accumulated["precision"])[:, :, 0, :, place]
     recall = np.asarray(accumulated["recall"])[:, 0, 0, place]

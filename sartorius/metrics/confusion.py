@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartorius.cells import Cells, no_cells
-from sartorius.metrics.bootstrap import RESAMPLES, Interval, bounds, draws
+from sartorius.metrics.bootstrap import Interval, bounds, draws
 from sartorius.metrics.images import refuse_mismatches
 from sartorius.metrics.matching import at_threshold, by_falling_score, hits, largest_matching
 
@@ -33,15 +33,13 @@ class Confusion:
         total: NDArray[np.int64] = self.per_image.sum(axis=0)
         return total
 
-    def shares(
-        self, rng: np.random.Generator, resamples: int = RESAMPLES
-    ) -> dict[str, dict[str, Interval | None]]:
+    def shares(self, rng: np.random.Generator) -> dict[str, dict[str, Interval | None]]:
         """True type → found type → share of the true type's cells with its bootstrap interval over images.
 
         The row "no cell" holds the shares of the false positives. None where there is no such cell.
         """
         images, size = len(self.per_image), len(self.names)
-        drawn = draws(images, rng, resamples) @ self.per_image.reshape(images, size * size)
+        drawn = draws(images, rng) @ self.per_image.reshape(images, size * size)
         resampled = _row_shares(drawn.reshape(-1, size, size))
         values = _row_shares(self.counts[None])[0]
         return {

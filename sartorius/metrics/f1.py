@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sartorius.metrics.bootstrap import RESAMPLES, Interval, bounds, draws
+from sartorius.metrics.bootstrap import Interval, bounds, draws
 from sartorius.metrics.competition import CompetitionScore
 from sartorius.metrics.matching import THRESHOLDS
 
@@ -23,24 +23,19 @@ class F1Score(NamedTuple):
     f1: Interval
 
 
-def f1_score(
-    score: CompetitionScore,
-    rng: np.random.Generator,
-    threshold: float = 0.5,
-    resamples: int = RESAMPLES,
-) -> F1Score:
-    """The pooled figures at one of THRESHOLDS: every cell counts the same, so full images weigh more.
+def f1_score(score: CompetitionScore, rng: np.random.Generator) -> F1Score:
+    """The pooled figures at IoU .50: every cell counts the same, so full images weigh more.
 
     score: counts of the variant `one_to_one`; the others' counts do not add up to the number of cells.
     A figure without anything to count (no predictions, no cells) is 0; f1 is 1 when there is neither.
-    Raises ValueError for another threshold or variant.
+    Raises ValueError for another variant.
     """
-    if threshold not in THRESHOLDS or score.variant != "one_to_one":
-        raise ValueError(f"expected one of {THRESHOLDS} and one_to_one, got {threshold} and {score.variant}")
-    place = THRESHOLDS.index(threshold)
+    if score.variant != "one_to_one":
+        raise ValueError(f"expected counts of one_to_one, got {score.variant}")
+    place = THRESHOLDS.index(0.5)
     columns = (score.true_positives, score.false_positives, score.false_negatives)
     counts = np.stack([column[:, place] for column in columns], axis=1)
-    resampled = _figures(draws(len(counts), rng, resamples) @ counts)
+    resampled = _figures(draws(len(counts), rng) @ counts)
     values = _figures(counts.sum(axis=0)[None])
     return F1Score(
         *(Interval(float(value[0]), *bounds(column)) for value, column in zip(values, resampled, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 
 from sartorius.cells import Cells
 from sartorius.metrics.bootstrap import Interval
-from sartorius.metrics.coco import RESAMPLES, Figures, Shape, SizeBounds, coco_intervals_at
+from sartorius.metrics.coco import Figures, SizeBounds, coco_intervals_at
 from sartorius.metrics.competition import image_type
 
 ConventionName = Literal["evaluation", "paper"]
@@ -63,15 +63,13 @@ def livecell_score(
     truth: Mapping[str, Cells],
     rng: np.random.Generator,
     convention: ConventionName = "evaluation",
-    shape: Shape = "mask",
-    resamples: int = RESAMPLES,
 ) -> LivecellScore:
-    """The figures over all images of `truth`, cell lines ignored.
+    """The figures of masks over all images of `truth`, cell lines ignored.
 
     Raises UserError for predictions of images that `truth` does not have or of another size.
     """
     caps, sizes = CONVENTIONS[convention]
-    at_caps = coco_intervals_at(predictions, truth, shape, rng, caps, sizes, resamples)
+    at_caps = coco_intervals_at(predictions, truth, "mask", rng, caps, sizes)
     recall = at_caps[-1]["recall"]
     return LivecellScore(
         images=len(truth),
@@ -86,8 +84,6 @@ def livecell_table(
     truth: Mapping[str, Cells],
     rng: np.random.Generator,
     convention: ConventionName = "evaluation",
-    shape: Shape = "mask",
-    resamples: int = RESAMPLES,
 ) -> dict[str, LivecellScore]:
     """The figures of each cell line by name, the line of an image being the type of its true cells, and of "all"."""
     lines: dict[str, dict[str, Cells]] = {}
@@ -100,8 +96,6 @@ def livecell_table(
             part,
             rng,
             convention,
-            shape,
-            resamples,
         )
         for name, part in parts.items()
     }

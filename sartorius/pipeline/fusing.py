@@ -165,7 +165,6 @@ def fuse_predictions(
     settings: EnsembleSettings,
     cache_root: Path,
     out_dir: Path,
-    image_ids: Collection[str] | None = None,
     n_workers: int | None = None,
     report: Report = no_report,
 ) -> Fused:
@@ -173,22 +172,21 @@ def fuse_predictions(
 
     cache_root: the folder that `predict_images` filled.
     out_dir: new, empty, or an earlier fused result, which is replaced once everything is done.
-    image_ids: only these images; None takes every image of the cache.
     n_workers: processes that share the images, 0 or 1 works in this one; None takes as many of the cores as pay off.
         The result does not depend on it.
     Raises UserError listing what is missing if an image lacks the prediction of any source, or if `out_dir` holds
     something else.
     """
-    chosen = predicted_images(settings, cache_root, image_ids)
+    image_ids = predicted_images(settings, cache_root)
     refuse_foreign(out_dir, _is_fused, "fused result", (MANIFEST, "*.npz"))
     with replaced_folder(out_dir) as folder:
         write_manifest(folder, _manifest(settings))
         work = partial(_fuse_one, settings=settings, cache_root=cache_root, folder=folder)
-        with worker_pool(_workers(n_workers, len(chosen)), __name__) as pool:
+        with worker_pool(_workers(n_workers, len(image_ids)), __name__) as pool:
             counts = {}
-            for image_id, count in zip(chosen, pool.map(work, chosen), strict=True):
+            for image_id, count in zip(image_ids, pool.map(work, image_ids), strict=True):
                 counts[image_id] = count
-                report("fuse", len(counts), len(chosen))
+                report("fuse", len(counts), len(image_ids))
     return Fused(out_dir, counts)
 
 

@@ -9,25 +9,18 @@ from numpy.typing import NDArray
 from sartorius.cells import Cells
 from sartorius.data.images import read_grey
 from sartorius.errors import UserError
-from sartorius.formats import FormatName, Images, read_any
+from sartorius.formats import Images, read_any
 from sartorius.morphometrics import Measurements, measure
 from sartorius.morphometrics.cell_table import LEAST_UM_PER_PX, MOST_UM_PER_PX, is_pixel_size
-from sartorius.pipeline.predicting import Report, no_report
+from sartorius.pipeline.predicting import Report
 
 
-def measure_file(
-    path: Path,
-    images: Images = None,
-    um_per_px: float | None = None,
-    format_name: FormatName | None = None,
-    report: Report = no_report,
-) -> Measurements:
+def measure_file(path: Path, images: Images, um_per_px: float | None, report: Report) -> Measurements:
     """The measurements of every cell of a file or folder of cells; see `sartorius.morphometrics`.
 
     images: image files by id, for intensities and for formats that do not tell the images' sizes; None leaves the
         intensities out. Images without cells in the file are left out.
     um_per_px: micrometres per pixel; None measures in pixels only.
-    format_name: None tells the format from the file.
     Raises UserError if the file cannot be read, holds no image, or an image of it is missing or of another size.
     """
     if um_per_px is not None and not is_pixel_size(um_per_px):
@@ -35,7 +28,7 @@ def measure_file(
             f"expected more than 0 micrometres per pixel, got {um_per_px:g}; a pixel is "
             f"{LEAST_UM_PER_PX:g} to {MOST_UM_PER_PX:g} µm wide"
         )
-    found = read_any(path, images, format_name)
+    found = read_any(path, images)
     if not found:
         raise UserError(f"{path}: expected cells to measure, but there is not one image in it")
     missing = [] if images is None else sorted(set(found) - set(images))

@@ -1,13 +1,14 @@
 """Ablations of ensembles, from a cache: every row scored on the same images by settings searched on others."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import run
 
-from sartorius.ablation.files import put_on, read_folder
-from sartorius.ablation.fusion import SEARCHED_AS, ablate_fusion
+from sartorius.ablation.files import Ablation, put_on, read_folder
+from sartorius.ablation.fusion import SEARCHED_AS, _set_keys, ablate_fusion
 from sartorius.ablation.table import write_section
 from sartorius.errors import UserError
 from sartorius.metrics.bootstrap import paired_difference
@@ -53,6 +54,12 @@ def rows(folder, data):
 
 def test_whatever_is_searched_a_file_may_be_about():
     assert set(SEARCHED_AS.values()) == set(SEARCHED)
+
+
+def test_an_iou_that_comes_with_another_strategy_is_searched_and_one_that_a_file_is_about_is_not():
+    iou, strategy = {"fusion.min_iou": (0.5, 0.4)}, {"fusion.method": ("masks", "nms")}
+    assert _set_keys(Ablation(Path("iou.yaml"), iou)) == ["fusion.min_iou"]
+    assert _set_keys(Ablation(Path("nms.yaml"), iou | strategy)) == []
 
 
 def test_a_base_or_file_that_was_tuned_on_these_predictions_is_refused(scene, folder, data, tmp_path):

@@ -185,7 +185,7 @@ def test_a_copy_of_a_file_that_names_the_original_has_planes(tmp_path):
 
 
 def test_files_read_in_two_threads_at_once_leave_the_librarys_messages_as_they_were(caplog):
-    first, second = _silent("tifffile"), _silent("tifffile")
+    first, second = _silent(), _silent()
     with ExitStack() as one, ExitStack() as other:
         one.enter_context(first)
         other.enter_context(second)

@@ -121,6 +121,16 @@ def test_wbf_takes_the_own_mask_of_the_highest_weighted_row():
     assert drawn(fuse(sources, WbfSettings(min_iou=0.4), {"a/none": 1, "b/none": 1, "c/none": 3})) == [".###"]
 
 
+def test_a_mean_box_lies_nearer_to_the_box_of_the_weightier_source():
+    def bar(start: int, score: float) -> Cells:
+        return cell("." * start + "#" * 10 + "." * (7 - start), score=score)
+
+    sources = {"a/none": bar(0, 0.8), "b/none": bar(4, 0.8), "c/none": bar(7, 0.1)}
+    strategy = WbfSettings(min_iou=0.42)
+    assert len(fuse(sources, strategy)) == 2  # the mean of a and b begins at 2: IoU 5/15 with c
+    assert len(fuse(sources, strategy, {"a/none": 1, "b/none": 3, "c/none": 1})) == 1  # at 3: 6/14
+
+
 def crowd(rng: np.random.Generator, source: str, n_cells: int = 25) -> Cells:
     """Rectangles that overlap a lot; no two scores are the same."""
     drawn_cells = []

@@ -64,6 +64,12 @@ def test_rescoring_multiplies_by_the_mean_probability_inside_the_mask():
         assert score_of(flat, method(mask_score_power=1)) == pytest.approx(0.8)
 
 
+def test_pixels_that_are_likelier_no_cell_do_not_count_in_the_probability_inside_an_own_mask():
+    soft = np.array([[255, 102], [255, 102]])  # 102 / 255 = .4
+    faded = {"a/none": cell("#.", score=0.8, soft=soft, soft_box=(0, -1, 2, 2))}
+    assert score_of(faded, NmsSettings(mask_score_power=1)) == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize("method", [NmsSettings, MaskNmsSettings, MasksSettings])
 def test_a_cell_that_its_votes_draw_differently_scores_lower(method):
     votes = {"a/none": cell("####", score=0.8), "b/none": cell("###.", score=0.4)}

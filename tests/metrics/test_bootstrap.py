@@ -30,12 +30,6 @@ def test_the_interval_is_that_of_the_normal_law_for_many_images():
     assert [value - low, high - value] == pytest.approx([half_width, half_width], rel=0.05)
 
 
-def test_a_higher_level_gives_a_wider_interval():
-    scores = rng().random(30)
-    narrow, wide = mean_interval(scores, rng(), level=0.5), mean_interval(scores, rng(), level=0.99)
-    assert wide.low < narrow.low < narrow.high < wide.high
-
-
 def test_several_figures_of_the_same_images_share_their_draws():
     scores = rng().random(30)
     first, turned = mean_intervals(np.stack([scores, 1 - scores], axis=1), rng())

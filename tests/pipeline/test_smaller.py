@@ -2,6 +2,7 @@ import pytest
 from fake_predictors import small_ensemble
 
 from sartorius.config import load_ensemble_settings
+from sartorius.config.ensemble import StageWiseSettings
 from sartorius.config.fusion import WbfSettings
 from sartorius.config.members import MemberSettings, ViewSettings
 from sartorius.pipeline.budget import narrowed_like
@@ -55,3 +56,10 @@ def test_votes_do_not_depend_on_how_many_times_something_was_dropped(settings):
     for name in ("horizontal_x1.5", "horizontal", "none_x1.5"):
         left = narrowed_like(whole, smaller_ensemble(left, [name]))
     assert left == smaller_ensemble(whole, ["none_x1.5", "horizontal", "horizontal_x1.5"])
+
+
+def test_boxes_fused_inside_the_networks_need_the_same_share_of_votes_without_a_view(settings):
+    stage_wise = StageWiseSettings(boxes=WbfSettings(min_votes=4))
+    whole = settings.model_copy(update={"stage_wise": stage_wise})
+    assert len(whole.parts) == 4
+    assert smaller_ensemble(whole, ["horizontal"]).stage_wise.boxes.min_votes == 2

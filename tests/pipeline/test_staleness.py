@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sartorius.config.ensemble import STAGE_WISE_MEMBER, EnsembleSettings, StageWiseSettings
+from sartorius.config.fusion import NmsSettings
 from sartorius.config.tuned import TunedGain, TunedRecord, TunedScore, TunedSource
 from sartorius.pipeline.staleness import SourceModel, fusing_sha256, models_loaded, stale_reasons
 
@@ -29,9 +30,9 @@ def model(config: dict[str, Any]) -> SourceModel:
     return models_loaded(SETTINGS, {STAGE_WISE_MEMBER.name: predictor})["stage_wise/none"]
 
 
-def tuned_with(inference: dict[str, Any]) -> EnsembleSettings:
+def tuned_with(*inference: dict[str, Any]) -> EnsembleSettings:
     source = TunedSource(
-        source="stage_wise/none", weights_sha256=("0" * 64,), inference=(inference,), predictions_sha256=""
+        source="stage_wise/none", weights_sha256=("0" * 64,), inference=inference, predictions_sha256=""
     )
     score = TunedScore(total=0, low=0, high=0, per_type={})
     record = TunedRecord(
@@ -87,3 +88,29 @@ def test_a_record_that_tells_nothing_of_a_stage_wise_ensemble_is_not_stale():
 def test_settings_that_this_version_does_not_know_are_not_compared():
     settings = tuned_with({"members.a.2.gone": 1, "gone": 1})
     assert stale_reasons(settings, {"stage_wise/none": model(CONFIG)}) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "anchor_ratios", "anchor_sizes_px", "box_nms_iou", "box_voting_sigma", "cell_types", "detections_per_image",
+        "detectron", "first_stride", "input_scale", "mask_grid_px", "min_score", "normalisation", "proposals_after_nms",
+        "proposals_before_nms",
+    ],
+)  # fmt: skip
+def test_every_setting_that_says_what_is_found_makes_tuned_settings_stale(key):
+    settings = tuned_with(dict(model({key: 1}).inference))
+    assert stale_reasons(settings, {"stage_wise/none": model({key: 2})}) == [
+        f"stage_wise/none has {key} 2 now, searched with 1"
+    ]
+
+
+def test_settings_that_were_searched_with_two_models_suit_each_of_them():
+    settings = tuned_with({"min_score": 0.05}, {"min_score": 0.3})
+    assert stale_reasons(settings, {"stage_wise/none": model({"min_score": 0.3})}) == []
+    assert len(stale_reasons(settings, {"stage_wise/none": model({"min_score": 0.4})})) == 1
+
+
+def test_a_fusion_of_one_type_counts_as_a_setting():
+    own = SETTINGS.model_copy(update={"fusion_per_type": {"astro": NmsSettings()}})
+    assert fusing_sha256(own) != fusing_sha256(SETTINGS)

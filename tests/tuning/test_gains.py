@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from command_line import run
+from drawing import cell, cells
 from tuning_scene import mean_with
 
 from sartorius.config import load_ensemble_settings
-from sartorius.config.ensemble import StageWiseSettings
+from sartorius.config.ensemble import EnsembleSettings, StageWiseSettings
+from sartorius.config.fusion import NmsSettings
 from sartorius.config.members import MemberSettings
 from sartorius.config.per_type import value_for
 from sartorius.pipeline import read_sources
@@ -71,6 +73,21 @@ def test_a_part_that_types_cannot_be_told_without_has_no_gain(scene):
     ]
     gains = measured_gains(images, settings, Objective(images).image_scores(settings), "6 images")
     assert set(gains.members) == {expert.name}
+
+
+def test_an_image_keeps_its_type_without_the_model_that_told_it():
+    """Model a tells that the image is of type astro, where the expert's cell counts; b alone would say cort."""
+    weights = {"a": 1.0, "b": 1.0, "expert": {"astro": 1.0, "default": 0.0}}
+    members = [
+        {"name": name, "model": "model.yaml", "weights": f"{name}.safetensors", "weight": weight}
+        for name, weight in weights.items()
+    ]
+    settings = EnsembleSettings(members=members, fusion=NmsSettings())
+    one, other = cell("##..", score=0.9, cell_type="astro"), cell("..##", score=0.9, cell_type="astro")
+    sources = {"a/none": one, "b/none": cell("##..", score=0.8, cell_type="cort"), "expert/none": other}
+    image = ImageStages(sources, cells(one, other), settings)
+    gains = measured_gains([image], settings, np.ones(1), "1 image")
+    assert gains.members == {"a": 0, "b": 0, "expert": 0.5}
 
 
 def test_the_only_view_has_no_gain_beside_predictions_of_another_program(scene):

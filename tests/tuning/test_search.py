@@ -2,12 +2,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from optuna.distributions import IntDistribution
 
 from sartorius.config.fusion import GaussianDecay, LinearDecay, MasksSettings, NmsSettings, SoftNmsSettings
 from sartorius.errors import UserError
 from sartorius.pipeline import read_sources
 from sartorius.tuning import search
-from sartorius.tuning.cross import cross_tuned
+from sartorius.tuning.cross import cross_tuned, with_settings_of
 from sartorius.tuning.objective import Objective
 from sartorius.tuning.search import SCORE_THRESHOLDS, Budget, best_settings, smoothed
 from sartorius.tuning.space import (
@@ -105,9 +106,27 @@ def test_the_rule_for_the_type_is_the_better_one_and_the_file_s_own_if_both_are_
     assert found.postprocess.type_rule == chosen
 
 
+def test_settings_are_worth_their_mean_over_the_images(scene):
+    def image_scores(settings, rows):
+        as_it_was = of_type(settings, "astro").nms_iou == 1
+        return np.array([1.0, 0.0]) if as_it_was else np.array([0.7, 0.7])
+
+    of_two = SimpleNamespace(types_of=lambda rows, rule: ["astro"], image_scores=image_scores)
+    found = best_settings(of_two, scene.settings, np.arange(2), Budget(("nms",), 5, 0))
+    assert of_type(found, "astro").nms_iou < 1
+
+
 def test_a_file_whose_images_hold_several_types_keeps_that_unless_the_rule_is_asked_for(scene):
     assert searched_unless_told(scene.settings) == SEARCHED
     assert searched_unless_told(with_type_rule(scene.settings, "none")) == SEARCHED[:-1]
+
+
+def test_the_settings_of_another_ensemble_are_taken_for_every_type(scene):
+    chosen = TypeSettings(NmsSettings(min_iou=0.2), score_threshold=0.7, min_area_px=15, nms_iou=0.3)
+    tuned = with_type(scene.settings, "astro", chosen)
+    both = with_settings_of(scene.settings, tuned)
+    assert both.fusion_per_type == {"astro": NmsSettings(min_iou=0.2)}
+    assert (both.fusion, both.postprocess) == (tuned.fusion, tuned.postprocess)
 
 
 def test_one_part_leaves_nothing_to_search_on(scene, objective):
@@ -154,6 +173,12 @@ def test_votes_are_searched_up_to_the_sources_of_the_type(monkeypatch, scene, ob
     monkeypatch.setattr(search, "distributions", told)
     best_settings(objective, settings, objective.rows, Budget(("min_votes",), 1, 0))
     assert sorted(most) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("sources", [2, 3])
+def test_as_many_votes_are_tried_as_there_are_sources(sources):
+    drawn = distributions(start_of(MasksSettings()), ["min_votes"], sources)
+    assert drawn == {"min_votes": IntDistribution(1, sources)}
 
 
 def test_one_source_has_no_votes_to_search():
