@@ -22,6 +22,7 @@ from sartorius.app.steps import Abandoned, Progress, steps_of
 from sartorius.app.updates import (
     Numbers,
     Overview,
+    Pictured,
     Update,
     all_listed,
     all_new,
@@ -29,6 +30,7 @@ from sartorius.app.updates import (
     all_waiting,
     numbers,
     overview,
+    pictured,
 )
 from sartorius.app.uploads import Refusal, take_uploads
 from sartorius.errors import UserError
@@ -84,12 +86,12 @@ class Answers:
         self._desk.store.restart(_key(request))
         return ["", *self.restored(request, *settings)]
 
-    def select(self, request: gr.Request, image_id: str | None, *settings: Any) -> str:
+    def select(self, request: gr.Request, image_id: str | None, *settings: Any) -> Pictured:
         """The scene of an image of the list."""
         session = self._session(request, settings)
         if image_id in session.images:
             session.look_at(image_id)
-        return self._present(session, shown.scene_json)
+        return self._present(session, pictured)
 
     def scene(self, request: gr.Request, *settings: Any) -> str:
         """The scene with other thresholds: what was found is cleaned again, no model runs."""
@@ -129,11 +131,12 @@ class Answers:
         chosen = {"cell": event.row_value[0] - FIRST_NUMBER, "at_ns": time.monotonic_ns()}
         return gr.HTML(chosen=json.dumps(chosen))
 
-    def stop(self, request: gr.Request) -> str:
-        """The search ends after the step that it is at."""
+    def stop(self, request: gr.Request) -> Update:
+        """The search ends after the step that it is at; one that has ended tells nothing more."""
         session = self._desk.store.known(_key(request))
-        if session is not None:
-            session.stopping = True
+        if session is None or not session.searching:
+            return gr.skip()
+        session.stopping = True
         return shown.progress_html("Stopping …", 0)
 
     def find(self, request: gr.Request, *settings: Any) -> Iterator[list[Update]]:

@@ -153,7 +153,7 @@ def files_html(session: Session, choice: Choice) -> str:
     if not searched:
         return nothing(_NOT_SEARCHED)
     links = "".join(
-        f'<li><a href="session/{session.token}/file/{key}" download><b>{escape(download.title)}</b>'
+        f'<li><a href="session/{session.token}/file/{key}" target="_blank"><b>{escape(download.title)}</b>'
         f"<span>{escape(download.note)}</span></a></li>"
         for key, download in DOWNLOADS.items()
     )

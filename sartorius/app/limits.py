@@ -1,6 +1,7 @@
 """What the page takes in: how large, how many, for how long. Files are judged by their heads, before any pixel."""
 
 import re
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -35,8 +36,12 @@ class Limits(NamedTuple):
 
 
 def safe_name(name: str) -> str:
-    """A file name that is one plain word: letters, digits and `. ( ) + - _`, at most 80 characters."""
-    path = Path(_STRANGE.sub("_", Path(name).name).lstrip("."))
+    """A file name that is one plain word: letters, digits and `. ( ) + - _`, at most 80 characters.
+
+    Letters with marks are one character each; Macs write them in two.
+    """
+    composed = unicodedata.normalize("NFC", Path(name).name)
+    path = Path(_STRANGE.sub("_", composed).lstrip("."))
     return f"{path.stem[:_LONGEST_NAME] or 'image'}{path.suffix.lower()}"
 
 

@@ -19,7 +19,7 @@ def cell_table(session: Session, choice: Choice, image_id: str) -> pd.DataFrame:
 
     Raises UserError if the image was not searched.
     """
-    key = (choice.key(image_id), choice.um_per_px)
+    key = _key(choice, image_id)
     with session.lock:
         if key in session.tables:
             session.tables.move_to_end(key)
@@ -35,7 +35,17 @@ def cell_table(session: Session, choice: Choice, image_id: str) -> pd.DataFrame:
     return table
 
 
+def is_measured(session: Session, choice: Choice, image_id: str) -> bool:
+    """Whether `cell_table` need not measure any more."""
+    return _key(choice, image_id) in session.tables
+
+
 def joined_table(session: Session, choice: Choice) -> pd.DataFrame:
     """The measurements of all searched images, one after the other; without a searched image no row and no column."""
     tables = [cell_table(session, choice, image_id) for image_id in searched_images(session, choice.offer)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _key(choice: Choice, image_id: str) -> tuple[str, float | None]:
+    """What a table is kept under."""
+    return choice.key(image_id), choice.um_per_px

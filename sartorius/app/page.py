@@ -139,7 +139,13 @@ def _results() -> _Results:
     with gr.Column(visible=False, elem_classes="results") as column, gr.Tabs():
         with gr.Tab("Measurements"):
             note = gr.HTML(apply_default_css=False)
-            table = gr.Dataframe(interactive=False, max_height=440, show_search="filter", elem_id="table")
+            table = gr.Dataframe(
+                interactive=False,
+                max_height=440,
+                show_search="filter",
+                buttons=["fullscreen"],  # what Gradio copies lacks the names of the columns
+                elem_id="table",
+            )
         with gr.Tab("Distributions"):
             with gr.Row():
                 quantity = gr.Dropdown(
@@ -189,8 +195,9 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     """Every control is answered; whatever changes the cells that are shown is followed by their measurements."""
     viewer = results.viewer
     settings = [intake.offer, tuning.um, results.quantity, results.scope, *tuning.sliders]
-    overview = [intake.images, intake.shelf, intake.find, results.column, tuning.column, viewer]
-    numbers = [viewer, results.note, results.table, results.taken]
+    pictured = [viewer, results.note, results.table]
+    overview = [intake.images, intake.shelf, intake.find, results.column, tuning.column, *pictured]
+    numbers = [*pictured, results.taken]
 
     def drawn_after(event: Any) -> None:
         # The table need not wait. One answer in two parts would not do: Gradio's client can lose the first of them.
@@ -213,7 +220,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
         )
     )
     measured_after(intake.clear.click(answers.clear, settings, [intake.notice, *overview], **_QUIET))
-    measured_after(intake.images.input(answers.select, [intake.images, *settings], viewer, **_LATEST))
+    measured_after(intake.images.input(answers.select, [intake.images, *settings], pictured, **_LATEST))
     for change in (intake.offer.input, tuning.reset.click):
         restored = change(answers.thresholds, intake.offer, tuning.sliders, **_LATEST)
         measured_after(restored.then(answers.restored, settings, overview, **_LATEST))
@@ -221,7 +228,7 @@ def _connect(page: gr.Blocks, answers: Answers, intake: _Intake, results: _Resul
     measured_after(gr.on(moved, answers.scene, settings, viewer, **_LATEST))
     # `input` misses what is pasted
     drawn_after(tuning.um.change(answers.sized, settings, numbers, **_LATEST))
-    _connect_search(answers, intake, settings, [*overview, *numbers[1:], results.charts])
+    _connect_search(answers, intake, settings, [*overview, results.taken, results.charts])
     _connect_details(answers, results, tuning, settings)
 
 

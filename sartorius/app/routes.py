@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,7 +36,11 @@ _HEADERS = {
 
 
 def add_routes(app: FastAPI, store: SessionStore) -> None:
-    """`/health`, and under a session's secret its pictures and files."""
+    """`/health`, and under a session's secret its pictures and files; what is not given is told in plain words."""
+
+    @app.exception_handler(HTTPException)
+    def told(_: Request, error: HTTPException) -> PlainTextResponse:
+        return PlainTextResponse(error.detail, error.status_code)
 
     @app.get("/health")
     def health() -> dict[str, str]:

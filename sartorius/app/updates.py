@@ -6,6 +6,7 @@ import gradio as gr
 
 from sartorius.app import desk as shown
 from sartorius.app.finding import searched_images
+from sartorius.app.measuring import is_measured
 from sartorius.app.offers import Choice
 from sartorius.app.sessions import Session
 
@@ -13,8 +14,16 @@ from sartorius.app.sessions import Session
 Update = Any
 
 
+class Pictured(NamedTuple):
+    """The scene, and what stands in place of a table that does not follow it yet."""
+
+    scene: Update
+    note: Update
+    table: Update
+
+
 class Overview(NamedTuple):
-    """The list of images, the shelf it stands in, the button that searches, where results and thresholds are, the scene."""
+    """The list of images, the shelf it stands in, the button that searches, where results and thresholds are; as `Pictured`."""
 
     images: Update
     shelf: Update
@@ -22,6 +31,8 @@ class Overview(NamedTuple):
     results: Update
     tuning: Update
     scene: Update
+    note: Update
+    table: Update
 
 
 class Numbers(NamedTuple):
@@ -35,7 +46,16 @@ class Numbers(NamedTuple):
 
 def overview(session: Session, choice: Choice) -> Overview:
     """What there is to choose from and to see; measurements take longer."""
-    return _listed(session, choice)._replace(scene=shown.scene_json(session, choice))
+    return _listed(session, choice)._replace(**pictured(session, choice)._asdict())
+
+
+def pictured(session: Session, choice: Choice) -> Pictured:
+    """The selected image; a table of another one, whose rows are not of this one's cells, goes until there is its own."""
+    image_id, scene = session.selected, shown.scene_json(session, choice)
+    if image_id is not None and is_measured(session, choice, image_id):
+        return Pictured(scene, gr.skip(), gr.skip())
+    note = gr.HTML(shown.waiting_note(session, choice), visible=True)
+    return Pictured(scene, note, gr.Dataframe(visible=False))
 
 
 def numbers(session: Session, choice: Choice) -> Numbers:
@@ -54,30 +74,30 @@ def numbers(session: Session, choice: Choice) -> Numbers:
 
 def all_new(session: Session, choice: Choice) -> list[Update]:
     """Overview, numbers and charts together; what two of them have for the viewer comes as one."""
-    *parts, scene = overview(session, choice)
-    facts, *others = numbers(session, choice)
-    facts["value"] = scene
-    return [*parts, facts, *others, shown.charts_html(session, choice)]
+    facts, note, table, files = numbers(session, choice)
+    facts["value"] = shown.scene_json(session, choice)
+    parts = _listed(session, choice)._replace(scene=facts, note=note, table=table)
+    return [*parts, files, shown.charts_html(session, choice)]
 
 
 def all_pictured(session: Session, choice: Choice) -> list[Update]:
     """As `all_new`, with what stands in place of the table until the cells are measured; what follows it stays."""
-    return _with_note(overview(session, choice), gr.HTML(shown.waiting_note(session, choice)))
+    return [*overview(session, choice), gr.skip(), gr.skip()]
 
 
 def all_listed(session: Session, choice: Choice) -> list[Update]:
     """As `all_new` for cells that cannot be drawn or measured: what is known without, the rest stays."""
-    return _with_note(_listed(session, choice), "")
+    return [*_listed(session, choice)._replace(note=""), gr.skip(), gr.skip()]
 
 
 def all_waiting() -> list[Update]:
     """As `all_new` while a search goes on that has found nothing new: the button rests, the rest stays."""
     same = Overview(*[gr.skip()] * len(Overview._fields))
-    return _with_note(same._replace(find=gr.Button(interactive=False)), gr.skip())
+    return [*same._replace(find=gr.Button(interactive=False)), gr.skip(), gr.skip()]
 
 
 def _listed(session: Session, choice: Choice) -> Overview:
-    """The overview without a new scene."""
+    """The overview with the scene and the table that there are."""
     labels = shown.image_labels(session, choice.offer)
     images = gr.Radio(choices=labels, value=session.selected)
     button = gr.Button(
@@ -85,9 +105,5 @@ def _listed(session: Session, choice: Choice) -> Overview:
         interactive=not session.searching and not shown.is_all_searched(session, choice.offer),
     )
     any_searched = gr.Column(visible=bool(searched_images(session, choice.offer)))
-    return Overview(images, gr.Column(visible=bool(labels)), button, any_searched, any_searched, gr.skip())
-
-
-def _with_note(parts: Overview, note: Update) -> list[Update]:
-    """An overview, and what stands in place of the table; table, files and charts stay."""
-    return [*parts, note, gr.skip(), gr.skip(), gr.skip()]
+    shelf, same = gr.Column(visible=bool(labels)), [gr.skip()] * 3
+    return Overview(images, shelf, button, any_searched, any_searched, *same)

@@ -71,7 +71,30 @@ def test_a_question_that_was_overtaken_does_not_take_settings_back(page):
     page.answers.scene(REQUEST, *page.settings[:4], *[0.7 for _ in page.settings[4:]])
     for ask in (page.answers.measured, page.answers.sized, page.answers.drawn, page.answers.charts):
         list(ask(REQUEST, *page.settings))
-    assert len(json.loads(page.answers.select(REQUEST, "a", *page.settings))["cells"]) == 2
+    assert len(json.loads(page.answers.select(REQUEST, "a", *page.settings).scene)["cells"]) == 2
+
+
+def test_another_image_takes_the_table_of_the_former_one_away_until_its_own_is_there(page, tmp_path):
+    list(page.answers.find(REQUEST, *page.settings))
+    shown = page.answers.select(REQUEST, "b", *page.settings)
+    assert (shown.note.visible, shown.table.visible) == (True, False)
+    assert "being measured" in shown.note.value
+    page.answers.measured(REQUEST, *page.settings)
+    _, note, table = page.answers.select(REQUEST, "b", *page.settings)
+    assert note == table == gr.skip()
+    new = [str(written_png(tmp_path / "new.png"))]
+    *_, note, table = page.answers.add(REQUEST, new, *page.settings)
+    assert "looked for" in note.value
+    assert table.visible is False
+
+
+def test_stop_tells_nothing_when_the_search_has_ended(page):
+    """Else its bar would stay for ever."""
+    search = page.answers.find(REQUEST, *page.settings)
+    next(search)
+    assert "Stopping" in page.answers.stop(REQUEST)
+    list(search)
+    assert page.answers.stop(REQUEST) == gr.skip()
 
 
 def test_a_search_shows_what_is_set_and_looked_at_while_it_runs(page, monkeypatch):
@@ -160,7 +183,7 @@ def test_a_page_whose_session_is_over_is_told_so_until_images_are_added_anew(pag
     ):
         with pytest.raises(gr.Error, match="session is over"):
             list(ask(REQUEST, *page.settings))
-    answers.stop(REQUEST)
+    assert answers.stop(REQUEST) == gr.skip()
     with pytest.raises(gr.Error, match="session is over"):
         answers.select(REQUEST, "a", *page.settings)
     answers.add(REQUEST, [str(written_png(tmp_path / "new.png"))], *page.settings)

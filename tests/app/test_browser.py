@@ -12,7 +12,9 @@ import tifffile
 from bright_cells import DISCS, SIZE_HW, BrightCells, Disc, drawn_image, written_png
 from browser import ASTRO, DESKTOP, PHONE, Visit, is_colour, outlined
 
+from sartorius.app import routes
 from sartorius.app.downloads import DOWNLOADS
+from sartorius.errors import UserError
 from sartorius.formats import read_any
 from sartorius.submission import check_submission
 
@@ -103,8 +105,23 @@ def test_every_file_can_be_taken_away_and_read_again(searched, images, tmp_path,
         searched.page.click(f"#files a[href$='/file/{key}']")
     path = tmp_path / started.value.suggested_filename
     started.value.save_as(path)
+    assert len(searched.page.context.pages) == 1
     whole = {name: images[name] for name in ("well", "deep")}
     assert read_back(key, path, whole) == {"well": 3, "deep": 3}
+
+
+def test_a_file_that_cannot_be_taken_away_says_why(searched, monkeypatch):
+    def fail(*arguments):
+        raise UserError("the cells of well cannot be written")
+
+    monkeypatch.setattr(routes, "write_download", fail)
+    searched.open_tab("Download")
+    with searched.page.context.expect_page() as opened:
+        searched.page.click("#files a[href$='/file/cells']")
+    opened.value.wait_for_load_state()
+    assert opened.value.inner_text("body").strip() == "the cells of well cannot be written"
+    opened.value.close()
+    assert searched.page.is_visible("#files")
 
 
 #: Where the focus is, by the nearest name on the page, and whether that can be seen.

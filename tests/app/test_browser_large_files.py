@@ -1,4 +1,4 @@
-"""Files that are larger than the server takes, among others, in a real browser."""
+"""Files that are dropped beside their zone, or larger than the server takes, in a real browser."""
 
 from math import inf
 
@@ -48,3 +48,19 @@ def test_without_a_limit_no_file_is_too_large(browser, images, tmp_path):
         assert visit.texts("#images label") == ["well"]
         assert visit.texts("#too-large li") == []
         visit.close()
+
+
+@pytest.mark.parametrize("place", [".viewer-stage", ".masthead", "#drop", "#offer"])
+def test_a_file_dropped_anywhere_is_listed_and_the_page_stays(browser, small_server, images, place):
+    visit = Visit(browser, small_server.url, **DESKTOP)
+    box = visit.page.locator(place).bounding_box()
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + min(box["height"] / 2, 200)}
+    data = {"items": [], "files": [str(images["well"])], "dragOperationsMask": 1}
+    devtools = visit.page.context.new_cdp_session(visit.page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+    visit.wait_for_text("#images label", "well")
+    assert len(visit.texts("#images label")) == 1
+    assert visit.page.url == small_server.url
+    assert visit.faults == []
+    visit.close()

@@ -1,13 +1,14 @@
 """What visitors set on the page, and what it shows then, in a real browser."""
 
 import time
+from threading import Event
 
 import numpy as np
 import pytest
 from bright_cells import DISCS
-from browser import outlined
+from browser import DESKTOP, Visit, outlined
 
-from sartorius.app import desk
+from sartorius.app import desk, measuring
 
 
 def test_a_threshold_hides_a_cell_at_once_without_the_model(searched, server):
@@ -36,6 +37,49 @@ def test_measurements_that_take_long_do_not_overwrite_later_ones(searched, monke
     searched.page.wait_for_selector("#table [data-testid=cell-2-0]", state="detached")
     searched.page.wait_for_timeout(1500)
     assert searched.page.locator("#table [data-testid=cell-2-0]").count() == 0
+    searched.page.click("#reset")
+    searched.page.wait_for_selector("#table [data-testid=cell-2-0]")
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """While it is not set, cells are not measured."""
+    free, measure = Event(), measuring.measure_cells
+
+    def measure_late(*arguments):
+        free.wait()
+        return measure(*arguments)
+
+    monkeypatch.setattr(measuring, "measure_cells", measure_late)
+    yield free
+    free.set()
+
+
+def test_the_table_of_another_image_goes_before_the_cells_of_this_one_are_measured(
+    browser, server, images, unmeasured
+):
+    unmeasured.set()
+    visit = Visit(browser, server.url, **DESKTOP)
+    visit.add(images["well"], images["deep"])
+    visit.find()
+    unmeasured.clear()
+    visit.show("deep")
+    visit.page.wait_for_selector(".nothing:has-text('being measured')", state="visible")
+    assert not visit.page.is_visible("#table")
+    unmeasured.set()
+    visit.page.wait_for_selector("#table [data-testid=cell-2-0]")
+    assert not visit.page.is_visible(".nothing")
+    visit.close()
+
+
+def test_a_row_of_cells_that_are_not_shown_any_more_chooses_none(searched, unmeasured):
+    searched.set_threshold(0.83)
+    searched.wait_for_text(".viewer-count", "1 cell")
+    searched.page.click("#table [data-testid=cell-0-0]")
+    searched.page.wait_for_timeout(1000)
+    assert not searched.page.is_visible(".viewer-facts")
+    unmeasured.set()
+    searched.page.wait_for_selector("#table [data-testid=cell-1-0]", state="detached")
     searched.page.click("#reset")
     searched.page.wait_for_selector("#table [data-testid=cell-2-0]")
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from sartorius.errors import UserError
         ("<script>alert(1)</script>.PNG", "script_.png"),
         ("..hidden.tif", "hidden.tif"),
         ("Zelle_µ.tiff", "Zelle_µ.tiff"),
+        (normalize("NFD", "Größe.png"), "Größe.png"),
         (".png", "png"),
         ("a" * 300 + ".jpg", "a" * 80 + ".jpg"),
     ],

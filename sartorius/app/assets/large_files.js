@@ -1,4 +1,5 @@
-// Files larger than the server takes are named here and kept from Gradio, which would refuse all that come with them.
+// Files dropped anywhere on the page are images; the browser would open them in its place. Those larger than the server
+// takes are named here and kept from Gradio, which would refuse all that come with them.
 // Gradio runs this once with `element` and `props`; `props.file_mb` is what one file may have, null without a limit.
 const node = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 const megabytes = (file) => file.size / 1e6;
@@ -16,19 +17,29 @@ function say(large) {
   element.replaceChildren(...(large.length ? [list] : []));
 }
 
+const drop = (zone, dataTransfer) => zone?.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+
 function sift(event) {
   const files = [...(event.dataTransfer ?? event.target).files ?? []];
-  if (!files.length || !event.target.closest?.("#drop")) return;
+  if (!files.length) return;
+  if (event.type === "drop" && !event.target.closest?.("#drop button")) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    drop(document.querySelector("#drop button"), event.dataTransfer);
+    return;
+  }
+  if (!event.target.closest?.("#drop")) return;
   const large = files.filter(isLarge);
   if (large.length) {
     event.preventDefault();
     event.stopImmediatePropagation();
     const rest = new DataTransfer();
     for (const file of files) if (!isLarge(file)) rest.items.add(file);
-    event.target.dispatchEvent(new DragEvent("drop", { dataTransfer: rest, bubbles: true })); // as if these came alone
+    drop(event.target, rest); // as if these came alone
   }
   say(large);
 }
 
 for (const name of ["change", "drop"]) document.addEventListener(name, sift, true); // before Gradio sees it
+document.addEventListener("dragover", (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
 document.addEventListener("click", (event) => event.target.closest?.("#clear") && say([]));

@@ -198,8 +198,8 @@ watch("facts", () => {
   readFacts();
   if (state.chosen >= 0) fill(find("facts"), factsOf(state.chosen));
 });
-watch("chosen", () => {
+watch("chosen", () => { // a row of the table, which comes with the facts; without them it is still that of another scene
   const row = parsed(props.chosen)?.cell ?? -1;
-  if (row >= 0 && row < state.paths.length) { choose(row); bringIntoView(state.scene.cells[row]); }
+  if (state.facts && row >= 0 && row < state.paths.length) { choose(row); bringIntoView(state.scene.cells[row]); }
 });
 drawScene();
