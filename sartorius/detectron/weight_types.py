@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from sartorius.config import load_model_settings
 from sartorius.errors import UserError
@@ -15,10 +15,16 @@ CELL_TYPES = "cell_types"
 
 
 def types_of(weights: Path) -> tuple[str, ...] | None:
-    """The cell types that an exported file names, or the settings of the run that a checkpoint lies in; otherwise None."""
+    """The cell types that an exported file names, or the settings of the run that a checkpoint lies in; otherwise None.
+
+    Raises UserError if an exported file cannot be read.
+    """
     if weights.suffix == ".safetensors":
-        with safe_open(weights, "pt") as opened:
-            named = (opened.metadata() or {}).get(CELL_TYPES)
+        try:
+            with safe_open(weights, "pt") as opened:
+                named = (opened.metadata() or {}).get(CELL_TYPES)
+        except SafetensorError as error:
+            raise UserError(f"{weights}: these weights cannot be read: {error}") from None
         return None if named is None else tuple(json.loads(named))
     if not (
         weights.parent / PROVENANCE

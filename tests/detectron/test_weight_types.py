@@ -69,3 +69,11 @@ def test_heads_are_not_trained_alone_on_a_box_head_for_other_types(run: Path) ->
         require_possible(
             Plan(TURNED.model_copy(update=alone), run / "model_final.pth", False, Machines(), True)
         )
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    weights = tmp_path / "broken.safetensors"
+    weights.write_bytes(b"broken")
+    alone = TINY.model_copy(update={"train_only": ("mask_head",)})
+    with pytest.raises(UserError, match=r"broken\.safetensors: these weights cannot be read: .*header"):
+        require_possible(Plan(alone, weights, False, Machines(), True))
