@@ -81,11 +81,13 @@ def curves_png(table: Path, out: Path) -> None:
     axes = figure.subplots(2 if scores else 1, 1, squeeze=False, sharex=True)[:, 0]
     smooth = metrics[losses].rolling(max(1, len(metrics) // 100), center=True, min_periods=1).median()
     for name in losses:
-        axes[0].plot(smooth.index, smooth[name], label=name, linewidth=2 if name == "total_loss" else 1)
+        axes[0].plot(
+            smooth.index, smooth[name], label=_plain(name), linewidth=2 if name == "total_loss" else 1
+        )
     axes[0].set_ylabel("loss")
     for name in scores:
         known = metrics[name].dropna()
-        axes[1].plot(known.index, known, marker=".", label=name.removeprefix(VALIDATION))
+        axes[1].plot(known.index, known, marker=".", label=_plain(name.removeprefix(VALIDATION)))
         axes[1].set_ylabel("competition mAP of the validation fold")
     for axis in axes:
         axis.set_ylim(bottom=0)
@@ -95,3 +97,8 @@ def curves_png(table: Path, out: Path) -> None:
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     with atomic_path(out) as path:
         figure.savefig(path, dpi=120, format="png")
+
+
+def _plain(name: str) -> str:
+    """A name as it is, where Matplotlib would read a formula between two `$`."""
+    return name.replace("$", r"\$")

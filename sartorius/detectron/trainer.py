@@ -163,6 +163,10 @@ class CellTrainer(DefaultTrainer):
                 f"{str(error).splitlines()[0]} Start again with a lower base_lr ({self._settings.base_lr}) or set "
                 "clip_gradient_norm"
             ) from None
+        if self.start_iter >= self.max_iter and not (Path(self.cfg.OUTPUT_DIR) / "model_final.pth").is_file():
+            self.checkpointer.save(
+                "model_final", iteration=self.max_iter - 1
+            )  # the run had ended just before
         if self._settings.swa_checkpoints and comm.is_main_process():
             self._keep_average_of_last()
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from safetensors import SafetensorError, safe_open
 
-from sartorius.config import load_model_settings
 from sartorius.errors import UserError
 from sartorius.experiment import PROVENANCE
 
@@ -26,11 +26,17 @@ def types_of(weights: Path) -> tuple[str, ...] | None:
         except SafetensorError as error:
             raise UserError(f"{weights}: these weights cannot be read: {error}") from None
         return None if named is None else tuple(json.loads(named))
-    if not (
-        weights.parent / PROVENANCE
-    ).is_file():  # a folder of another program's, whose config.yaml is its own
+    # In a folder of another program's, config.yaml is its own.
+    return _types_in(weights.parent / "config.yaml") if (weights.parent / PROVENANCE).is_file() else None
+
+
+def _types_in(config: Path) -> tuple[str, ...] | None:
+    """Only they are read: other keys of a run of an older version may be unknown by now."""
+    try:
+        types = yaml.safe_load(config.read_text(encoding="utf-8"))["cell_types"]
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
         return None
-    return load_model_settings(weights.parent / "config.yaml").cell_types
+    return tuple(types) if isinstance(types, list) and all(isinstance(name, str) for name in types) else None
 
 
 def require_types(weights: Path, cell_types: Sequence[str]) -> None:

@@ -165,6 +165,15 @@ def test_the_mean_of_the_last_checkpoints_is_exported(data: TrainingData, tmp_pa
     assert not torch.equal(exported[name], kept[-1][name])
 
 
+def test_a_run_that_died_after_its_last_checkpoint_is_ended(data: TrainingData, tmp_path: Path) -> None:
+    two = settings(iterations=2, checkpoint_period=1)
+    weights = train(two, data, tmp_path, "random", Machines()).read_bytes()
+    for name in ("model_final.pth", "model.safetensors"):
+        (tmp_path / name).unlink()
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    assert train(two, data, tmp_path, "random", Machines(), resume=True).read_bytes() == weights
+
+
 def test_more_checkpoints_to_average_than_there_are_is_an_error(data: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="asks for the mean of 4 checkpoints; 1 iterations leave 1"):
         train(settings(swa_checkpoints=4, iterations=1), data, tmp_path, "random", Machines())

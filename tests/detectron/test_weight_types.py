@@ -77,3 +77,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     alone = TINY.model_copy(update={"train_only": ("mask_head",)})
     with pytest.raises(UserError, match=r"broken\.safetensors: these weights cannot be read: .*header"):
         require_possible(Plan(alone, weights, False, Machines(), True))
+
+
+def test_of_a_run_of_an_older_version_only_the_types_are_read(run: Path, tmp_path: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text() + "a_key_of_those_days: 1.0\n")
+    export(run, tmp_path / "out.safetensors", "float32")
+    assert types_of(tmp_path / "out.safetensors") == TINY.cell_types
+    config.write_text("cell_types: 3\n")
+    assert types_of(run / "model_final.pth") is None
