@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import cv2
@@ -160,3 +160,17 @@ def outlined(visit: Visit) -> list[bool]:
         > 0.9
         for disc in DISCS
     ]
+
+
+@contextmanager
+def held(monkeypatch, owner, name: str) -> Iterator[Event]:
+    """While the event is not set, calls of this function of `owner` do not begin; with the context's end they do."""
+    free, function = Event(), getattr(owner, name)
+
+    def late(*arguments):
+        free.wait()
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, late)
+    yield free
+    free.set()

@@ -2,7 +2,6 @@
 
 import zipfile
 from pathlib import Path
-from threading import Event
 
 import cv2
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 from bright_cells import DISCS, SIZE_HW, BrightCells, Disc, drawn_image, written_png
-from browser import ASTRO, DESKTOP, PHONE, Visit, is_colour, outlined
+from browser import ASTRO, DESKTOP, PHONE, Visit, held, is_colour, outlined
 
 from sartorius.app import routes
 from sartorius.app.downloads import DOWNLOADS
@@ -205,20 +204,13 @@ window.setTimeout = (act, ms, ...more) => after(act, ms === 2000 ? 1e9 : ms, ...
 
 
 @pytest.fixture
-def held(monkeypatch):
+def unfinished(monkeypatch):
     """While it is not set, the model does not come to an end."""
-    free, look = Event(), BrightCells.__call__
-
-    def look_late(*arguments):
-        free.wait()
-        return look(*arguments)
-
-    monkeypatch.setattr(BrightCells, "__call__", look_late)
-    yield free
-    free.set()
+    with held(monkeypatch, BrightCells, "__call__") as free:
+        yield free
 
 
-def test_a_click_after_a_search_in_which_images_came_is_answered_at_once(browser, server, images, held):
+def test_a_click_after_a_search_in_which_images_came_is_answered_at_once(browser, server, images, unfinished):
     """Gradio's own client ends the stream that it opened last, which is that of the upload."""
     visit = Visit(browser, server.url, ENDLESS_GUARD, **DESKTOP)
     visit.page.set_default_timeout(20_000)
@@ -226,14 +218,14 @@ def test_a_click_after_a_search_in_which_images_came_is_answered_at_once(browser
     visit.page.click("#find:not([disabled])")
     visit.page.wait_for_selector("#stop", state="visible")
     visit.add(images["deep"])
-    held.set()
+    unfinished.set()
     visit.page.wait_for_selector("#stop", state="hidden")
     visit.find()
     assert visit.texts("#images label") == ["well ✓", "deep ✓"]
     visit.close()
 
 
-def test_a_search_that_waits_for_another_visitors_is_seen_to_wait(browser, server, images, held):
+def test_a_search_that_waits_for_another_visitors_is_seen_to_wait(browser, server, images, unfinished):
     first, second = (Visit(browser, server.url, **DESKTOP) for _ in range(2))
     for visit in (first, second):
         visit.page.set_default_timeout(20_000)
@@ -242,7 +234,7 @@ def test_a_search_that_waits_for_another_visitors_is_seen_to_wait(browser, serve
     first.page.wait_for_selector("#stop", state="visible")
     second.page.click("#find:not([disabled])")
     second.page.wait_for_selector("#progress", state="visible")
-    held.set()
+    unfinished.set()
     second.page.wait_for_selector("#images label:has-text('✓')")
     second.page.wait_for_selector("#progress", state="hidden")
     for visit in (first, second):

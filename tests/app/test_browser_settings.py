@@ -1,12 +1,11 @@
 """What visitors set on the page, and what it shows then, in a real browser."""
 
 import time
-from threading import Event
 
 import numpy as np
 import pytest
 from bright_cells import DISCS
-from browser import DESKTOP, Visit, outlined
+from browser import DESKTOP, Visit, held, outlined
 
 from sartorius.app import desk, measuring
 
@@ -44,15 +43,8 @@ def test_measurements_that_take_long_do_not_overwrite_later_ones(searched, monke
 @pytest.fixture
 def unmeasured(monkeypatch):
     """While it is not set, cells are not measured."""
-    free, measure = Event(), measuring.measure_cells
-
-    def measure_late(*arguments):
-        free.wait()
-        return measure(*arguments)
-
-    monkeypatch.setattr(measuring, "measure_cells", measure_late)
-    yield free
-    free.set()
+    with held(monkeypatch, measuring, "measure_cells") as free:
+        yield free
 
 
 def test_the_table_of_another_image_goes_before_the_cells_of_this_one_are_measured(
